@@ -1,0 +1,3 @@
+//! Side by side with what a person would use instead. Nothing is measured here yet.
+
+fn main() {}

@@ -1,0 +1,19 @@
+//! What exists and who may see what: project files with spans, checked into an immutable `CatalogSnapshot`.
+//!
+//! Owns: the project format, diagnostics and error codes, policy decisions. Never: knows DataFusion, connects to a
+//! source, does I/O beyond the project's files.
+
+pub mod diagnostic;
+pub mod grant;
+pub mod name;
+pub mod principal;
+pub mod project;
+pub mod snapshot;
+pub mod source;
+pub mod source_schema;
+
+mod digest;
+mod load;
+mod policy;
+
+pub use load::{Environment, ProcessEnvironment, json_schema, load};

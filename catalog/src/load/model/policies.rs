@@ -1,0 +1,86 @@
+//! `policies`.
+//!
+//! Owns: who, which tables, rows, columns and masks, as written. Never: decides (`policy`).
+
+use std::collections::BTreeMap;
+
+use super::Scope;
+use crate::diagnostic::{Code, Diagnostic, Place};
+use crate::load::node::Key;
+use crate::load::scalar;
+use crate::load::value::Fields;
+use crate::name::TableName;
+use crate::policy::Pattern;
+use crate::project::Policy;
+
+pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Policy {
+    let mut policy = Policy {
+        name: key.text.clone(),
+        roles: fields.texts("roles").map(|text| text.text.clone()).collect(),
+        tables: fields.texts("tables").map(|text| (text.text.clone(), text.place.clone())).collect(),
+        columns: BTreeMap::new(),
+        table_rows: BTreeMap::new(),
+        entity_rows: BTreeMap::new(),
+        row_places: BTreeMap::new(),
+        masks: BTreeMap::new(),
+        mask_places: BTreeMap::new(),
+        admin: fields.bool("admin").unwrap_or(false),
+        place: key.place.clone(),
+    };
+    for (text, place) in &policy.tables {
+        pattern(text, place, scope);
+    }
+    for (key, value) in fields.map("columns") {
+        if let Some(table) = source_table(key, scope) {
+            let columns = value.texts().map(|text| (text.text.clone(), text.place.clone())).collect();
+            policy.columns.insert(table, (columns, key.place.clone()));
+        }
+    }
+    for (key, text) in fields.texts_by_key("rows") {
+        policy.row_places.insert(key.text.clone(), key.place.clone());
+        if !key.text.contains('.') {
+            scope.known_entity(&key.text, &key.place);
+            policy.entity_rows.insert(key.text.clone(), text.sql());
+        } else if let Some(table) = source_table(key, scope) {
+            policy.table_rows.insert(table, text.sql());
+        }
+    }
+    for (key, text) in fields.texts_by_key("masks") {
+        let Ok(column) = scalar::column(&key.text) else { continue };
+        if of_a_source(&column.table, &key.place, scope) {
+            policy.mask_places.insert(column.clone(), key.place.clone());
+            policy.masks.insert(column, text.sql());
+        }
+    }
+    policy
+}
+
+fn source_table(key: &Key, scope: &mut Scope<'_>) -> Option<TableName> {
+    let table = scalar::table(&key.text).ok()?;
+    of_a_source(&table, &key.place, scope).then_some(table)
+}
+
+/// Whether a key of `rows`, `columns` or `masks` may name this table.
+fn of_a_source(table: &TableName, place: &Place, scope: &mut Scope<'_>) -> bool {
+    if table.schema == "unified" {
+        let message = format!("rows, columns and masks of `{table}` itself are not supported by this version");
+        let help = "write them on the source's tables: the view follows them";
+        scope.add(Diagnostic::error(Code::PRJ017, message).at(place.clone()).help(help));
+        return false;
+    }
+    scope.known_source(table, place);
+    true
+}
+
+/// A pattern that names one schema must name one that is.
+fn pattern(text: &str, place: &Place, scope: &mut Scope<'_>) {
+    let Ok(pattern) = Pattern::parse(text) else { return };
+    match pattern.schema() {
+        None | Some("unified") => {}
+        Some("caliber") => {
+            let finding = Diagnostic::error(Code::PRJ010, "no policy opens tables of `caliber`").at(place.clone());
+            scope.add(finding.help("everybody reads his own part of it; `admin: true` opens the rest"));
+        }
+        Some(schema) => scope.known_source(&TableName::new(schema, text.split_once('.').map_or("*", |(_, table)| table)), place),
+    }
+}

@@ -1,0 +1,96 @@
+//! What policy opens of a table to a principal.
+//!
+//! Owns: putting several policies together: each is decided alone, in the order of files and places, so that the order
+//! of roles cannot matter. Never: opens a table no policy covers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::paths::{EntityPaths, Reach};
+use super::pattern::Pattern;
+use crate::grant::{EntityFilter, PolicyGrant, RowFilter, TableGrant};
+use crate::name::TableName;
+use crate::principal::Principal;
+use crate::project::{Policy, Project};
+use crate::source_schema::RemoteTable;
+
+/// Whether a policy applies to a principal.
+pub(crate) fn applies(policy: &Policy, principal: &Principal) -> bool {
+    policy.roles.iter().any(|role| principal.roles.contains(role))
+}
+
+/// Whether a policy's patterns cover a table. A pattern that cannot be read covers nothing.
+fn covers(policy: &Policy, table: &TableName) -> bool {
+    policy.tables.iter().any(|(pattern, _)| Pattern::parse(pattern).is_ok_and(|pattern| pattern.covers(table)))
+}
+
+/// Whether some policy opens a view to a principal.
+pub(crate) fn grants_view(project: &Project, principal: &Principal, view: &TableName) -> bool {
+    project.policies.iter().any(|policy| applies(policy, principal) && covers(policy, view))
+}
+
+/// The grant on `table`, or `None` where it does not exist for the principal.
+pub(crate) fn decide(
+    project: &Project,
+    paths: &BTreeMap<String, EntityPaths>,
+    principal: &Principal,
+    table: &TableName,
+    remote: &RemoteTable,
+) -> Option<TableGrant> {
+    let policies: Vec<PolicyGrant> = project
+        .policies
+        .iter()
+        .filter(|policy| applies(policy, principal))
+        .filter_map(|policy| grant(project, paths, policy, table, remote))
+        .collect();
+    let granted: BTreeSet<&str> = policies.iter().flat_map(|policy| policy.columns.iter().map(String::as_str)).collect();
+    let columns: Vec<String> =
+        remote.columns.iter().map(|column| &column.name).filter(|name| granted.contains(name.as_str())).cloned().collect();
+    (!columns.is_empty()).then(|| TableGrant { table: table.clone(), columns, policies })
+}
+
+/// What one policy gives on a table, if it gives anything.
+fn grant(
+    project: &Project,
+    paths: &BTreeMap<String, EntityPaths>,
+    policy: &Policy,
+    table: &TableName,
+    remote: &RemoteTable,
+) -> Option<PolicyGrant> {
+    if !covers(policy, table) {
+        return None;
+    }
+    let listed = policy.columns.get(table).map(|(columns, _)| columns);
+    let columns: Vec<String> = remote
+        .columns
+        .iter()
+        .map(|column| &column.name)
+        .filter(|name| listed.is_none_or(|columns| columns.iter().any(|(column, _)| column == *name)))
+        .cloned()
+        .collect();
+    if columns.is_empty() {
+        return None;
+    }
+    let mut rows: Vec<RowFilter> = policy.table_rows.get(table).cloned().map(RowFilter::Table).into_iter().collect();
+    for (name, predicate) in &policy.entity_rows {
+        // An entity that is not there cannot admit a row.
+        let (entity, paths) = (project.entities.get(name)?, paths.get(name)?);
+        match paths.reach(table) {
+            Reach::Path(path) => rows.push(RowFilter::Entity(EntityFilter {
+                entity: name.clone(),
+                entity_table: entity.table.clone(),
+                entity_key: entity.key.clone(),
+                predicate: predicate.clone(),
+                path: path.to_vec(),
+            })),
+            Reach::Open => {}
+            Reach::Closed | Reach::Ambiguous(_) => return None,
+        }
+    }
+    let masks = policy
+        .masks
+        .iter()
+        .filter(|(column, _)| column.table == *table && columns.contains(&column.column))
+        .map(|(column, mask)| (column.column.clone(), mask.clone()))
+        .collect();
+    Some(PolicyGrant { policy: policy.name.clone(), columns, rows, masks })
+}

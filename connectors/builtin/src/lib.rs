@@ -1,0 +1,16 @@
+//! The connectors that Caliber is built with, one module for each kind of source.
+//!
+//! Owns: the list of kinds. Never: applies policy, keeps rows, names the engine.
+//! Adding a connector is its own module and its line in `FACTORIES`.
+
+mod batch;
+mod outlet;
+mod pool;
+mod postgres;
+mod serial;
+mod sqlite;
+
+use caliber_connector_spi::ConnectorFactory;
+
+/// Every kind of source this build can read, in the order documentation lists them.
+pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &sqlite::SqliteFactory];

@@ -1,0 +1,254 @@
+//! Rows of a statement into Arrow batches.
+//!
+//! Owns: builders for each column, the size of a batch, the error that names a cell's column. Never: a value that was
+//! not stored.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder,
+    RecordBatch, RecordBatchOptions, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use caliber_connector_spi::RemoteColumn;
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use super::dialect::Prepared;
+use super::types::{self, Kind};
+use super::{calendar, fault::Fault};
+
+/// The most bytes of one cell.
+const CELL_BYTES_MAX: usize = 16 << 20;
+
+enum Cells {
+    Integer(Int64Builder),
+    Float(Float64Builder),
+    Decimal(Decimal128Builder, u8, u8),
+    Boolean(BooleanBuilder),
+    Date(Date32Builder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Text(StringBuilder),
+    Binary(BinaryBuilder),
+    Untyped(StringBuilder),
+}
+
+struct Column {
+    /// `table.column`, for errors.
+    name: String,
+    nullable: bool,
+    cells: Cells,
+}
+
+/// Gathers the rows of one statement into batches.
+pub(super) struct Decoder {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    hidden: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Decoder {
+    /// For the columns of `statement`, of which the hidden ones are checked and left out of the batches.
+    pub(super) fn new(statement: &Prepared) -> Result<Self, Fault> {
+        let mut columns = Vec::with_capacity(statement.columns.len());
+        let mut fields = Vec::new();
+        let shown = statement.columns.len().saturating_sub(statement.hidden);
+        for (at, index) in statement.columns.iter().enumerate() {
+            let column = statement
+                .table
+                .columns
+                .get(*index)
+                .ok_or(Fault::Statement("a column that does not exist"))?;
+            columns.push(Column::new(&statement.table.name, column)?);
+            if at < shown {
+                fields.push(Field::new(&column.name, column.data_type.clone(), column.nullable));
+            }
+        }
+        Ok(Self {
+            schema: Arc::new(Schema::new(fields)),
+            columns,
+            hidden: statement.hidden,
+            rows: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Rows gathered since the last batch.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// About how many bytes they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes one row.
+    pub(super) fn push(&mut self, row: &Row<'_>) -> Result<(), Fault> {
+        for (at, column) in self.columns.iter_mut().enumerate() {
+            let value = row.get_ref(at)?;
+            self.bytes += column.push(value)?;
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The rows gathered, as a batch; the decoder is then empty.
+    pub(super) fn finish(&mut self) -> Result<RecordBatch, Fault> {
+        let mut arrays: Vec<ArrayRef> = self.columns.iter_mut().map(|column| column.cells.finish()).collect();
+        arrays.truncate(arrays.len().saturating_sub(self.hidden));
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        self.bytes = 0;
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(|_| Fault::Statement("a batch that does not fit its schema"))
+    }
+}
+
+impl Column {
+    fn new(table: &str, column: &RemoteColumn) -> Result<Self, Fault> {
+        let kind = Kind::of(&column.native_type);
+        if kind.data_type() != column.data_type {
+            return Err(Fault::Statement(
+                "a column asked for in a type that its declared type does not give",
+            ));
+        }
+        let cells = match kind {
+            Kind::Integer => Cells::Integer(Int64Builder::new()),
+            Kind::Float => Cells::Float(Float64Builder::new()),
+            Kind::Decimal { precision, scale } => Cells::Decimal(
+                Decimal128Builder::new().with_data_type(kind.data_type()),
+                precision,
+                scale,
+            ),
+            Kind::Boolean => Cells::Boolean(BooleanBuilder::new()),
+            Kind::Date => Cells::Date(Date32Builder::new()),
+            Kind::Timestamp => Cells::Timestamp(TimestampMicrosecondBuilder::new()),
+            Kind::Text => Cells::Text(StringBuilder::new()),
+            Kind::Binary => Cells::Binary(BinaryBuilder::new()),
+            Kind::Untyped => Cells::Untyped(StringBuilder::new()),
+        };
+        Ok(Self {
+            name: format!("{table}.{}", column.name),
+            nullable: column.nullable,
+            cells,
+        })
+    }
+
+    /// Appends a value and says about how many bytes it takes.
+    fn push(&mut self, value: ValueRef<'_>) -> Result<usize, Fault> {
+        if matches!(value, ValueRef::Null) {
+            if !self.nullable {
+                return Err(Fault::Null {
+                    column: self.name.clone(),
+                });
+            }
+            self.cells.append_null();
+            return Ok(8);
+        }
+        if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = value
+            && bytes.len() > CELL_BYTES_MAX
+        {
+            return Err(Fault::Cell {
+                column: self.name.clone(),
+                mebibytes: CELL_BYTES_MAX >> 20,
+            });
+        }
+        match self.cells.append(value) {
+            Some(bytes) => Ok(bytes),
+            None => Err(Fault::Value {
+                column: self.name.clone(),
+                stored: storage(value),
+            }),
+        }
+    }
+}
+
+impl Cells {
+    fn append_null(&mut self) {
+        match self {
+            Self::Integer(builder) => builder.append_null(),
+            Self::Float(builder) => builder.append_null(),
+            Self::Decimal(builder, ..) => builder.append_null(),
+            Self::Boolean(builder) => builder.append_null(),
+            Self::Date(builder) => builder.append_null(),
+            Self::Timestamp(builder) => builder.append_null(),
+            Self::Text(builder) | Self::Untyped(builder) => builder.append_null(),
+            Self::Binary(builder) => builder.append_null(),
+        }
+    }
+
+    /// Appends a value that is not NULL; `None` if it does not fit the type.
+    fn append(&mut self, value: ValueRef<'_>) -> Option<usize> {
+        match (self, value) {
+            (Self::Integer(builder), ValueRef::Integer(number)) => builder.append_value(number),
+            (Self::Float(builder), ValueRef::Real(number)) => builder.append_value(number),
+            (Self::Float(builder), ValueRef::Integer(number)) => builder.append_value(types::float_of_integer(number)?),
+            (Self::Decimal(builder, precision, scale), value) => {
+                builder.append_value(decimal(value, *precision, *scale)?);
+                return Some(16);
+            }
+            (Self::Boolean(builder), ValueRef::Integer(number @ (0 | 1))) => builder.append_value(number == 1),
+            (Self::Date(builder), ValueRef::Text(bytes)) => builder.append_value(calendar::days_of_text(text(bytes)?)?),
+            (Self::Timestamp(builder), ValueRef::Text(bytes)) => {
+                builder.append_value(types::timestamp_of_text(text(bytes)?)?);
+            }
+            (Self::Text(builder) | Self::Untyped(builder), ValueRef::Text(bytes)) => {
+                builder.append_value(text(bytes)?);
+                return Some(bytes.len() + 4);
+            }
+            (Self::Untyped(builder), ValueRef::Integer(number)) => {
+                builder.append_value(number.to_string());
+                return Some(24);
+            }
+            (Self::Untyped(builder), ValueRef::Real(number)) => {
+                builder.append_value(format!("{number:?}"));
+                return Some(24);
+            }
+            (Self::Binary(builder), ValueRef::Blob(bytes)) => {
+                builder.append_value(bytes);
+                return Some(bytes.len() + 4);
+            }
+            _ => return None,
+        }
+        Some(8)
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Integer(builder) => Arc::new(builder.finish()),
+            Self::Float(builder) => Arc::new(builder.finish()),
+            Self::Decimal(builder, ..) => Arc::new(builder.finish()),
+            Self::Boolean(builder) => Arc::new(builder.finish()),
+            Self::Date(builder) => Arc::new(builder.finish()),
+            Self::Timestamp(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) | Self::Untyped(builder) => Arc::new(builder.finish()),
+            Self::Binary(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+fn decimal(value: ValueRef<'_>, precision: u8, scale: u8) -> Option<i128> {
+    match value {
+        ValueRef::Integer(number) => types::decimal_of_integer(number, precision, scale),
+        ValueRef::Real(number) => types::decimal_of_float(number, precision, scale),
+        ValueRef::Text(bytes) => types::decimal_of_text(text(bytes)?, precision, scale),
+        ValueRef::Null | ValueRef::Blob(_) => None,
+    }
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+fn storage(value: ValueRef<'_>) -> &'static str {
+    match value {
+        ValueRef::Null => "NULL",
+        ValueRef::Integer(_) => "an INTEGER",
+        ValueRef::Real(_) => "a REAL",
+        ValueRef::Text(_) => "TEXT",
+        ValueRef::Blob(_) => "a BLOB",
+    }
+}

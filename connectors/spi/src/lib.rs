@@ -1,0 +1,19 @@
+//! The contract a source fulfils, and the relational sub-language it may be asked to run.
+//!
+//! Owns: `ConnectorFactory`, `Connector`, `SourceReader`, `Capabilities`, `RemoteQuery`, `ConnectorError`.
+//! Never: names an engine type, applies policy, opens a connection.
+
+mod capabilities;
+mod connector;
+mod error;
+mod query;
+mod render;
+
+pub use capabilities::{Capabilities, TypeClass, TypeSet};
+pub use connector::{BatchStream, Connector, ConnectorFactory, QueryContext, SourceReader, SourceSpec, StatementLog};
+pub use error::{ConnectorError, ErrorClass};
+pub use query::{Comparison, Expr, Relation, RemoteQuery, Value};
+pub use render::{Binder, Dialect, Operand, Parameter, RenderedQuery, Side, operator, render};
+
+pub use caliber_catalog::source::{ConnectorKind, OptionKind, OptionSpec, Options};
+pub use caliber_catalog::source_schema::{ForeignKey, RemoteColumn, RemoteTable, SourceSchema};

@@ -1,0 +1,14 @@
+//! What tests of Caliber run against: private database servers, the real bank's data, and the suite that every
+//! connector passes.
+//!
+//! Owns: servers that live as long as the test process, never as root, with data in a temporary folder. Never:
+//! shipped; a server that somebody else runs.
+
+mod bank;
+mod mariadb;
+mod postgres;
+mod server;
+
+pub use bank::{Bank, bank};
+pub use mariadb::MariaDb;
+pub use postgres::Postgres;

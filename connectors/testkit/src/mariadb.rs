@@ -1,0 +1,163 @@
+//! A private MariaDB server.
+//!
+//! Owns: its data folder, its databases, its general log. Never: durability; nothing here outlives the tests.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+
+use crate::server::{Home, Server, program};
+
+/// The account that owns every test database.
+const USER: &str = "caliber_test";
+/// A word that no error, log or `Debug` may ever show.
+const PASSWORD: &str = "my-Secret-0815";
+
+/// A running MariaDB server on a loopback port.
+pub struct MariaDb {
+    server: Server,
+}
+
+impl MariaDb {
+    /// The one server of this test process.
+    pub fn shared() -> Result<&'static Self> {
+        static SHARED: OnceLock<Result<MariaDb, String>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start().map_err(|error| format!("{error:#}"))).as_ref().map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Starts a server of its own. It ends when the value is dropped, or with the process.
+    pub fn start() -> Result<Self> {
+        let folders = [PathBuf::from("/usr/local/sbin"), PathBuf::from("/usr/sbin")];
+        let install = program("mariadb-install-db", &folders, "mariadb-server")?;
+        let mariadbd = program("mariadbd", &folders, "mariadb-server")?;
+        let home = Home::new("caliber-mariadb-", &["mysql"])?;
+        let data = home.folder().join("data");
+        let data = data.to_str().context("a folder whose name is not UTF-8")?.to_owned();
+        home.run(
+            &install,
+            &[
+                "--no-defaults",
+                &format!("--datadir={data}"),
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                "--innodb-log-file-size=16M",
+            ],
+        )?;
+        let first = home.write(
+            "first.sql",
+            &format!(
+                "CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n\
+                 GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'127.0.0.1' WITH GRANT OPTION;\n\
+                 ALTER USER 'root'@'localhost' ACCOUNT LOCK;\n"
+            ),
+        )?;
+        let server = Server::start(home, &mariadbd, "KILL", "ready for connections", |port, folder| {
+            let mut arguments = vec![
+                "--no-defaults".to_owned(),
+                format!("--datadir={data}"),
+                format!("--port={port}"),
+                format!("--socket={}", folder.join("s").display()),
+                format!("--pid-file={}", folder.join("pid").display()),
+                format!("--tmpdir={}", folder.display()),
+                format!("--init-file={}", first.display()),
+                format!("--general-log-file={}", folder.join("general.log").display()),
+            ];
+            arguments.extend(SETTINGS.iter().map(|setting| (*setting).to_owned()));
+            arguments
+        })?;
+        Ok(Self { server })
+    }
+
+    /// The address of `database`, for its owner.
+    pub fn url(&self, database: &str) -> String {
+        format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.server.port())
+    }
+
+    /// The port it listens on, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// The password in `url`, which must never print.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+
+    /// Makes an empty database, and gives its address.
+    pub async fn create_database(&self, name: &str) -> Result<String> {
+        self.run("mysql", &format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await?;
+        Ok(self.url(name))
+    }
+
+    /// Runs the statements of a script in `database`, each ended by a semicolon at the end of a line.
+    pub async fn run(&self, database: &str, sql: &str) -> Result<()> {
+        let mut connection = self.connection(database).await?;
+        for statement in sql.split(";\n") {
+            let statement = statement.trim();
+            if !statement.is_empty() {
+                connection.query_drop(statement.strip_suffix(';').unwrap_or(statement)).await?;
+            }
+        }
+        Ok(connection.disconnect().await?)
+    }
+
+    /// The first column of the first row of a query, as text.
+    pub async fn value(&self, database: &str, sql: &str) -> Result<String> {
+        let mut connection = self.connection(database).await?;
+        let value: Option<String> = connection.query_first(sql).await?;
+        connection.disconnect().await?;
+        value.with_context(|| format!("no value: {sql}"))
+    }
+
+    /// A connection to `database`.
+    pub async fn connection(&self, database: &str) -> Result<Conn> {
+        Ok(Conn::new(Opts::from_url(&self.url(database))?).await?)
+    }
+
+    /// A point in the statement log.
+    pub fn mark(&self) -> usize {
+        self.general_log().len()
+    }
+
+    /// The statements logged since `mark`, each as the server ran it, values in place.
+    pub fn statements_since(&self, mark: usize) -> Vec<String> {
+        let log = self.general_log();
+        let taken = log.get(mark..).unwrap_or_default().lines().filter_map(|line| {
+            ["Execute\t", "Query\t"].iter().find_map(|verb| Some(line.split_once(verb)?.1.to_owned()))
+        });
+        taken.collect()
+    }
+
+    /// How many statements run now in `database`.
+    pub async fn running(&self, database: &str) -> Result<usize> {
+        let sql = format!(
+            "SELECT count(*) FROM information_schema.processlist WHERE db = '{database}' AND command <> 'Sleep' \
+             AND id <> connection_id()"
+        );
+        Ok(self.value("mysql", &sql).await?.parse()?)
+    }
+
+    fn general_log(&self) -> String {
+        let log = std::fs::read(self.server.folder().join("general.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+const SETTINGS: &[&str] = &[
+    "--bind-address=127.0.0.1",
+    "--skip-name-resolve",
+    "--skip-log-bin",
+    "--general-log=1",
+    "--performance-schema=0",
+    "--character-set-server=utf8mb4",
+    "--max-connections=60",
+    "--innodb-buffer-pool-size=64M",
+    "--innodb-log-file-size=16M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-doublewrite=0",
+    "--innodb-flush-method=nosync",
+];

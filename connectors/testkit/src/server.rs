@@ -1,0 +1,183 @@
+//! The process of a private server: who runs it, where, and how surely it ends.
+//!
+//! Owns: programs, the unprivileged account, the folder, the port, the watchdog. Never: SQL.
+//!
+//! A shell between the tests and the server reads a pipe that the tests hold. When they end, however they end,
+//! the pipe closes; the shell then kills the server and removes its folder.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The longest a server may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Kills its child and removes the folder once its input ends. `$1` signal, `$2` folder, `$3` log, then the command.
+const WATCHDOG: &str = r#"
+trap '' INT TERM HUP
+signal=$1 folder=$2 log=$3
+shift 3
+"$@" >"$log" 2>&1 </dev/null &
+server=$!
+cat >/dev/null
+kill -s "$signal" "$server" 2>/dev/null
+wait "$server" 2>/dev/null
+cd /
+rm -rf "$folder"
+"#;
+
+/// A folder of its own, owned by an account that is not root.
+pub struct Home {
+    folder: PathBuf,
+    account: Option<(u32, u32)>,
+}
+
+/// A running server. Dropped, or with its process gone, it is killed and its folder removed.
+pub struct Server {
+    watchdog: Child,
+    home: Home,
+    port: u16,
+}
+
+/// The program `name`: in PATH, or in one of `folders` (the last by name wins: the newest version).
+pub fn program(name: &str, folders: &[PathBuf], package: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = folders.iter().rev().cloned().chain(std::env::split_paths(&path)).map(|folder| folder.join(name));
+    found
+        .into_iter()
+        .find(|program| program.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0))
+        .with_context(|| format!("`{name}` is not installed; install the package `{package}` (cargo xtask test does)"))
+}
+
+impl Home {
+    /// An empty folder. Where the tests run as root, it belongs to the first of `accounts` that exists.
+    pub fn new(prefix: &str, accounts: &[&str]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix(prefix).tempdir().context("no temporary folder")?.keep();
+        let is_root = folder.metadata()?.uid() == 0;
+        let account = if is_root { Some(account(accounts)?) } else { None };
+        if let Some((user, group)) = account {
+            chown(&folder, Some(user), Some(group))?;
+        }
+        Ok(Self { folder, account })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes a file that the server may read.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        let mut file = File::create(&path)?;
+        file.write_all(text.as_bytes())?;
+        if let Some((user, group)) = self.account {
+            chown(&path, Some(user), Some(group))?;
+        }
+        Ok(path)
+    }
+
+    /// A command that runs as the folder's owner, in the folder, with nothing of the caller's environment.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.folder).env_clear().env("HOME", &self.folder).env("TMPDIR", &self.folder);
+        command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("LC_ALL", "C");
+        if let Some((user, group)) = self.account {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, program: &Path, arguments: &[&str]) -> Result<()> {
+        let output = self.command(program).args(arguments).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} failed: {}", program.display(), said.trim());
+        Ok(())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // The watchdog removes it too, where this process gets no chance to.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// User and group of an account that is not root.
+fn account(names: &[&str]) -> Result<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").context("/etc/passwd cannot be read")?;
+    let of = |name: &&str| {
+        let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    let found: Option<(u32, u32)> = names.iter().chain(&["nobody"]).find_map(of);
+    found.filter(|(user, _)| *user != 0).context("the tests run as root, and there is no account to run a server as")
+}
+
+impl Server {
+    /// Starts what `arguments` says for a free port, and waits until its log holds `ready`.
+    pub fn start(
+        home: Home,
+        program: &Path,
+        signal: &str,
+        ready: &str,
+        arguments: impl Fn(u16, &Path) -> Vec<String>,
+    ) -> Result<Self> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let log = home.folder.join("server.log");
+        let watchdog = home
+            .command(Path::new("/bin/sh"))
+            .args(["-c", WATCHDOG, "watchdog", signal])
+            .arg(&home.folder)
+            .arg(&log)
+            .arg(program)
+            .args(arguments(port, &home.folder))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("no shell to watch the server")?;
+        let server = Self { watchdog, home, port };
+        let begun = Instant::now();
+        while !server.log().contains(ready) {
+            if begun.elapsed() > START_TIMEOUT {
+                bail!("{} did not start:\n{}", program.display(), server.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        self.home.folder()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.folder().join("server.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}

@@ -1,0 +1,204 @@
+//! `Engine`: a project opened over its sources, and the way to sessions.
+//!
+//! Owns: opening and describing sources, the snapshot served, what all statements share. Never: runs a statement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caliber_catalog::diagnostic::{Code, Diagnostic, Severity};
+use caliber_catalog::name::TableName;
+use caliber_catalog::principal::Principal;
+use caliber_catalog::project::{Project, Source};
+use caliber_catalog::snapshot::CatalogSnapshot;
+use caliber_connector_spi::{Connector, ConnectorError, ConnectorFactory, ErrorClass, RemoteTable, SourceSchema, SourceSpec};
+use datafusion::execution::session_state::SessionState;
+
+use crate::EngineError;
+use crate::govern::check_policies::check_policies;
+use crate::limits::SharedMemory;
+use crate::run::audit::{AuditSink, NoAudit};
+use crate::session::{Session, base_state};
+
+/// The longest a source may take to be described.
+const DESCRIBE_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// What an embedding program may choose. `Default` is what ships.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// Whether sources evaluate what they can. Off changes cost, never an answer (INV-5).
+    pub pushdown: bool,
+    /// Rows of a batch, at most; at least 1.
+    pub batch_rows: usize,
+    /// Partitions of local work; at least 1.
+    pub partitions: usize,
+    /// Told of every statement before its first row; an error refuses the statement.
+    pub audit: Arc<dyn AuditSink>,
+    /// Whether a source that cannot be described is an error. Otherwise it is a warning and its tables are absent.
+    pub require_sources: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            pushdown: true,
+            batch_rows: 8_192,
+            partitions: std::thread::available_parallelism().map_or(2, usize::from),
+            audit: Arc::new(NoAudit),
+            require_sources: false,
+        }
+    }
+}
+
+/// One source, open.
+pub(crate) struct OpenSource {
+    pub name: String,
+    pub connector: Arc<dyn Connector>,
+    pub statement_timeout: Duration,
+}
+
+/// The snapshot with its open sources.
+pub(crate) struct OpenSnapshot {
+    pub catalog: Arc<CatalogSnapshot>,
+    sources: BTreeMap<String, Arc<OpenSource>>,
+    tables: BTreeMap<TableName, Arc<RemoteTable>>,
+}
+
+impl OpenSnapshot {
+    /// The source and description of a table.
+    pub fn table(&self, name: &TableName) -> Result<(Arc<OpenSource>, Arc<RemoteTable>), EngineError> {
+        let source = self.sources.get(&name.schema);
+        let table = self.tables.get(name);
+        source
+            .zip(table)
+            .map(|(source, table)| (Arc::clone(source), Arc::clone(table)))
+            .ok_or_else(|| EngineError::internal("a table of the catalog is not open", name))
+    }
+
+    /// The description of a table, if there is one.
+    pub fn remote_table(&self, name: &TableName) -> Option<&Arc<RemoteTable>> {
+        self.tables.get(name)
+    }
+}
+
+/// An opened project. Cheap to share; sessions come from it.
+pub struct Engine {
+    pub(crate) snapshot: Arc<OpenSnapshot>,
+    pub(crate) options: EngineOptions,
+    pub(crate) memory: Arc<SharedMemory>,
+    pub(crate) state: Arc<SessionState>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("project", &self.snapshot.catalog.project.name).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens every source, describes it, lays the project over what was found, compiles every policy and attribute.
+    ///
+    /// Errors: all findings at once, at least one of them an error. Success: the engine, and warnings (a source that
+    /// cannot be described is PRJ014 and its tables are absent).
+    pub async fn open(
+        project: Arc<Project>,
+        factories: &[&'static dyn ConnectorFactory],
+        options: EngineOptions,
+    ) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let mut findings = Vec::new();
+        let mut sources = BTreeMap::new();
+        for (name, source) in &project.sources {
+            match open_source(&project, source, factories) {
+                Ok(open) => {
+                    sources.insert(name.clone(), Arc::new(open));
+                }
+                Err(error) => findings.push(source_finding(source, &error, true)),
+            }
+        }
+        let schemas = describe(&project, &sources, options.require_sources, &mut findings).await;
+        let (catalog, resolved) = CatalogSnapshot::resolve(Arc::clone(&project), schemas.clone());
+        findings.extend(resolved);
+        let snapshot = Arc::new(OpenSnapshot { catalog: Arc::new(catalog), tables: tables_of(&schemas), sources });
+        let state = Arc::new(base_state(&project.name, &options));
+        findings.extend(check_policies(&snapshot, &state));
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Err(findings);
+        }
+        let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
+        let engine = Self { snapshot, options, memory: SharedMemory::new(limit), state };
+        Ok((Arc::new(engine), findings))
+    }
+
+    /// The snapshot now served.
+    pub fn snapshot(&self) -> Arc<CatalogSnapshot> {
+        Arc::clone(&self.snapshot.catalog)
+    }
+
+    /// A session for a principal that has proven who it is.
+    pub fn session(self: &Arc<Self>, principal: Principal) -> Session {
+        Session::new(Arc::clone(self), principal)
+    }
+}
+
+fn open_source(
+    project: &Project,
+    source: &Source,
+    factories: &[&'static dyn ConnectorFactory],
+) -> Result<OpenSource, ConnectorError> {
+    let factory = factories.iter().find(|factory| factory.kind() == source.connector).ok_or_else(|| {
+        let message = format!("connector `{}` is not in this build", source.connector);
+        ConnectorError::new(&source.name, ErrorClass::Options, message)
+    })?;
+    let statement_timeout = source.statement_timeout.unwrap_or(project.server.limits.query_timeout);
+    let connector = factory.open(&SourceSpec {
+        name: source.name.clone(),
+        options: source.options.clone(),
+        connections_max: source.connections_max.max(1),
+        statement_timeout,
+    })?;
+    Ok(OpenSource { name: source.name.clone(), connector, statement_timeout })
+}
+
+/// Describes all sources at once.
+async fn describe(
+    project: &Project,
+    sources: &BTreeMap<String, Arc<OpenSource>>,
+    required: bool,
+    findings: &mut Vec<Diagnostic>,
+) -> BTreeMap<String, Arc<SourceSchema>> {
+    let asked = sources.values().map(|source| async move {
+        let described = tokio::time::timeout(DESCRIBE_TIME_MAX, source.connector.introspect()).await;
+        let late = || ConnectorError::new(&source.name, ErrorClass::Deadline, "describing its tables took too long");
+        (source.name.clone(), described.unwrap_or_else(|_| Err(late())))
+    });
+    let mut schemas = BTreeMap::new();
+    for (name, described) in futures::future::join_all(asked).await {
+        let Some(source) = project.sources.get(&name) else { continue };
+        match described {
+            Ok(schema) => {
+                for notice in &schema.notices {
+                    let text = format!("source `{name}`: {notice}");
+                    findings.push(Diagnostic::warning(Code::PRJ014, text).at(source.place.clone()));
+                }
+                schemas.insert(name, Arc::new(schema));
+            }
+            Err(error) => findings.push(source_finding(source, &error, required)),
+        }
+    }
+    schemas
+}
+
+fn source_finding(source: &Source, error: &ConnectorError, is_error: bool) -> Diagnostic {
+    let text = error.to_string();
+    let finding = if is_error { Diagnostic::error(Code::PRJ014, text) } else { Diagnostic::warning(Code::PRJ014, text) };
+    finding.at(source.place.clone()).help("its tables are absent until it can be described; check its options and that it runs")
+}
+
+fn tables_of(schemas: &BTreeMap<String, Arc<SourceSchema>>) -> BTreeMap<TableName, Arc<RemoteTable>> {
+    schemas
+        .iter()
+        .flat_map(|(source, schema)| {
+            schema.tables.iter().map(move |table| (TableName::new(source, &table.name), Arc::new(table.clone())))
+        })
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! A plan as people read it: what each source does, what stays here and why.
+//!
+//! Owns: the text. Never: shows policy, statements or estimates to those who may not see them.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use caliber_connector_spi::{Expr as Remote, Relation, RemoteQuery};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::EngineError;
+use crate::govern::enforcement::Admission;
+use crate::govern::governed_scan::{GovernedScanExec, PolicyPart};
+
+/// The explanation. `full` adds what policy adds: statements, policies and their key relations.
+pub(crate) fn explain(
+    logical: &LogicalPlan,
+    physical: &Arc<dyn ExecutionPlan>,
+    full: bool,
+    pushdown: bool,
+) -> Result<String, EngineError> {
+    let mut text = String::from("Plan\n");
+    for line in logical.display_indent().to_string().lines() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {line}");
+    }
+    let mut scans = String::new();
+    physical.apply(|node| {
+        if let Some(scan) = node.downcast_ref::<GovernedScanExec>() {
+            explain_scan(scan, full, pushdown, &mut scans);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !scans.is_empty() {
+        text.push_str("Sources\n");
+        text.push_str(&scans);
+    }
+    Ok(text)
+}
+
+fn explain_scan(scan: &GovernedScanExec, full: bool, pushdown: bool, text: &mut String) {
+    let ask = scan.ask(pushdown);
+    let enforcement = &scan.enforcement;
+    let _ = writeln!(text, "  {}", enforcement.name);
+    let local = &ask.local_filters;
+    for filter in scan.filters.iter().filter(|filter| !local.contains(filter)) {
+        let _ = writeln!(text, "    at the source: {filter}");
+    }
+    for filter in local {
+        let why = if pushdown { "the source does not evaluate it exactly" } else { "pushdown is off" };
+        let _ = writeln!(text, "    here: {filter} ({why})");
+    }
+    if let Some(limit) = scan.limit {
+        let place = if ask.complete && enforcement.source.connector.capabilities().limit { "at the source" } else { "here" };
+        let _ = writeln!(text, "    {place}: the first {limit} rows");
+    }
+    if !full {
+        return;
+    }
+    for policy in &enforcement.policies {
+        let _ = writeln!(text, "    under policy: {}", policy.name);
+        for admission in &policy.admissions {
+            if let Admission::Keys { column, relation } = admission {
+                let column = enforcement.table.columns.get(*column).map(|c| c.name.as_str()).unwrap_or_default();
+                let path: Vec<String> =
+                    relation.steps.iter().map(|step| format!("{}.{}", step.source.name, step.table.name)).collect();
+                let _ = writeln!(text, "      {column} is one of the keys through {}", path.join(", "));
+            }
+        }
+    }
+    if let Some(sql) = enforcement.source.connector.statement(&shape(scan, pushdown)) {
+        let _ = writeln!(text, "    sent: {sql}");
+    }
+}
+
+/// The query as it would be sent, with no keys yet: they are one parameter, whatever their number.
+fn shape(scan: &GovernedScanExec, pushdown: bool) -> RemoteQuery {
+    let ask = scan.ask(pushdown);
+    let table = &scan.enforcement.table;
+    let mut alternatives = Vec::new();
+    let mut widened = false;
+    for parts in &ask.policies {
+        let conditions: Vec<Remote> = parts
+            .iter()
+            .filter_map(|part| match part {
+                PolicyPart::Predicate(remote) => Some(remote.clone()),
+                PolicyPart::Keys(policy, admission) => {
+                    match scan.enforcement.policies.get(*policy)?.admissions.get(*admission)? {
+                        Admission::Keys { column, .. } => {
+                            let data_type = &table.columns.get(*column)?.data_type;
+                            let keys = arrow::array::new_empty_array(data_type);
+                            Some(Remote::InKeys { column: *column, keys })
+                        }
+                        Admission::Predicate(_) => None,
+                    }
+                }
+            })
+            .collect();
+        match crate::absorb::raw_read::all_of(conditions) {
+            Some(condition) => alternatives.push(condition),
+            None => widened = true,
+        }
+    }
+    let mut all = ask.filters;
+    if !widened {
+        all.splice(0..0, crate::absorb::raw_read::any_of(alternatives));
+    }
+    let mut root = Relation::Scan { table: Arc::clone(table), columns: ask.columns };
+    if let Some(predicate) = crate::absorb::raw_read::all_of(all) {
+        root = Relation::Filter { input: Box::new(root), predicate };
+    }
+    RemoteQuery { root }
+}

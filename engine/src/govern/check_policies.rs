@@ -1,0 +1,65 @@
+//! Compiles every policy, holding and attribute of a project against its tables, so that none fails at its first use.
+//!
+//! Owns: turning what the compiler says into findings with places. Never: decides for a principal.
+
+use std::sync::Arc;
+
+use caliber_catalog::diagnostic::{Code, Diagnostic};
+use caliber_catalog::grant::SqlText;
+use caliber_catalog::name::TableName;
+use datafusion::execution::session_state::SessionState;
+
+use super::enforcement::raw_schema;
+use super::policy_expr::{Attributes, Wanted, compile};
+use crate::engine::OpenSnapshot;
+use crate::expand::entity_view::check_attributes;
+
+/// Every expression of the project that does not fit its table.
+pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>) -> Vec<Diagnostic> {
+    let project = &snapshot.catalog.project;
+    let mut check = Check { snapshot, state, findings: Vec::new() };
+    for policy in &project.policies {
+        for (table, sql) in &policy.table_rows {
+            check.expression(table, sql, &Wanted::Predicate);
+        }
+        for (entity, sql) in &policy.entity_rows {
+            if let Some(entity) = project.entities.get(entity) {
+                check.expression(&entity.table, sql, &Wanted::Predicate);
+            }
+        }
+        for (column, sql) in &policy.masks {
+            let described = snapshot.remote_table(&column.table).and_then(|table| table.column(&column.column));
+            if let Some(described) = described {
+                check.expression(&column.table, sql, &Wanted::Value(&described.data_type));
+            }
+        }
+    }
+    for entity in project.entities.values() {
+        for holding in &entity.holdings {
+            if let Some(sql) = &holding.condition {
+                check.expression(&holding.bridge, sql, &Wanted::Predicate);
+            }
+        }
+        check.findings.extend(check_attributes(snapshot, state, entity));
+    }
+    check.findings
+}
+
+struct Check<'a> {
+    snapshot: &'a OpenSnapshot,
+    state: &'a Arc<SessionState>,
+    findings: Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    /// A table that was not described is the catalog's finding, or its source is down.
+    fn expression(&mut self, table: &TableName, sql: &SqlText, wanted: &Wanted<'_>) {
+        let Some(table) = self.snapshot.remote_table(table) else { return };
+        let compiled = raw_schema(table).and_then(|schema| compile(self.state, sql, &schema, Attributes::Unknown, wanted));
+        if let Err(error) = compiled {
+            let mut finding = Diagnostic::error(Code::PRJ011, error.message).at(sql.place.clone());
+            finding.help = error.help;
+            self.findings.push(finding);
+        }
+    }
+}

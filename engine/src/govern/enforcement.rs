@@ -1,0 +1,256 @@
+//! A grant compiled for one principal and one table: what each policy admits and shows.
+//!
+//! Owns: the compiled form that the scan executes. Never: decides (the catalog did), reads rows.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use caliber_catalog::grant::{EntityFilter, PolicyGrant, RowFilter, SqlText, TableGrant};
+use caliber_catalog::name::TableName;
+use caliber_catalog::principal::Principal;
+use caliber_connector_spi::RemoteTable;
+use datafusion::common::DFSchema;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, and};
+
+use super::policy_expr::{Attributes, Compiled, Wanted, compile};
+use crate::EngineError;
+use crate::absorb::key_relation::{KeyRelation, RelationStep, comparable};
+use crate::engine::{OpenSnapshot, OpenSource};
+
+/// What a principal sees of one table, ready to run.
+pub(crate) struct Enforcement {
+    /// The table's name in SQL.
+    pub name: TableName,
+    /// Where it is.
+    pub source: Arc<OpenSource>,
+    /// The table as introspected.
+    pub table: Arc<RemoteTable>,
+    /// The policies that open it and give some row, in order. Empty: the table exists, and is empty.
+    pub policies: Vec<CompiledPolicy>,
+    /// The columns that exist for the principal, in the source's order.
+    pub columns: Vec<GovernedColumn>,
+    /// Functions and settings to evaluate policy expressions with.
+    pub state: Arc<SessionState>,
+}
+
+/// One policy on the table.
+pub(crate) struct CompiledPolicy {
+    /// Its name, for audit.
+    pub name: String,
+    /// Must all hold; empty admits every row.
+    pub admissions: Vec<Admission>,
+}
+
+/// One condition on a row.
+pub(crate) enum Admission {
+    /// Over the table's raw columns.
+    Predicate(Expr),
+    /// `column` is one of the relation's keys.
+    Keys {
+        /// Index into the table's columns.
+        column: usize,
+        /// Where the keys come from.
+        relation: Arc<KeyRelation>,
+    },
+}
+
+/// One column of the table, as the principal sees it.
+#[derive(Debug)]
+pub(crate) struct GovernedColumn {
+    /// Index into the table's columns.
+    pub index: usize,
+    /// For each of `Enforcement::policies`, what it shows on a row it admits.
+    pub cells: Vec<Cell>,
+}
+
+/// What a policy shows of a column.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Cell {
+    /// The value.
+    Clear,
+    /// This instead, over the raw row; of the column's type.
+    Mask(Expr),
+    /// The policy does not grant the column.
+    Absent,
+}
+
+impl GovernedColumn {
+    /// Whether every policy shows it clear, so that the raw value is the governed one.
+    pub fn is_clear(&self) -> bool {
+        self.cells.iter().all(|cell| *cell == Cell::Clear)
+    }
+
+    /// Whether no policy ever shows it clear.
+    pub fn is_never_clear(&self) -> bool {
+        !self.cells.contains(&Cell::Clear)
+    }
+}
+
+impl Enforcement {
+    /// The Arrow field of a governed column.
+    pub fn field(&self, column: &GovernedColumn) -> Field {
+        let Some(remote) = self.table.columns.get(column.index) else {
+            return Field::new("", DataType::Null, true);
+        };
+        Field::new(&remote.name, remote.data_type.clone(), remote.nullable || !column.is_clear())
+    }
+
+    /// The governed schema, in the order of the columns.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.columns.iter().map(|column| self.field(column)).collect::<Vec<_>>()))
+    }
+
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&GovernedColumn> {
+        self.columns.iter().find(|column| self.table.columns.get(column.index).is_some_and(|remote| remote.name == name))
+    }
+}
+
+/// Compiles grants against one open snapshot.
+pub(crate) struct GrantCompiler<'a> {
+    /// Sources and their tables.
+    pub snapshot: &'a OpenSnapshot,
+    /// Functions and settings.
+    pub state: &'a Arc<SessionState>,
+}
+
+impl GrantCompiler<'_> {
+    /// The enforcement of `grant` for `principal`.
+    pub fn compile(&self, grant: &TableGrant, principal: &Principal) -> Result<Enforcement, EngineError> {
+        let (source, table) = self.snapshot.table(&grant.table)?;
+        let schema = raw_schema(&table)?;
+        let mut policies = Vec::new();
+        let mut granted = Vec::new();
+        for policy in &grant.policies {
+            if let Some(admissions) = self.admissions(policy, &grant.table, &table, &schema, principal)? {
+                policies.push(CompiledPolicy { name: policy.policy.clone(), admissions });
+                granted.push(policy);
+            }
+        }
+        let mut columns = Vec::with_capacity(grant.columns.len());
+        for name in &grant.columns {
+            let Some(index) = table.columns.iter().position(|column| column.name == *name) else { continue };
+            let cells: Result<Vec<Cell>, EngineError> =
+                granted.iter().map(|policy| self.cell(policy, name, &table, &schema, principal)).collect();
+            columns.push(GovernedColumn { index, cells: cells? });
+        }
+        Ok(Enforcement {
+            name: grant.table.clone(),
+            source,
+            table,
+            policies,
+            columns,
+            state: Arc::clone(self.state),
+        })
+    }
+
+    /// The policy's conditions; `None` where the policy is closed for this principal.
+    fn admissions(
+        &self,
+        policy: &PolicyGrant,
+        name: &TableName,
+        table: &RemoteTable,
+        schema: &DFSchema,
+        principal: &Principal,
+    ) -> Result<Option<Vec<Admission>>, EngineError> {
+        let mut admissions = Vec::with_capacity(policy.rows.len());
+        for filter in &policy.rows {
+            let admission = match filter {
+                RowFilter::Table(sql) => self.predicate(sql, schema, principal)?.map(Admission::Predicate),
+                RowFilter::Entity(filter) if filter.path.is_empty() => {
+                    self.predicate(&filter.predicate, schema, principal)?.map(Admission::Predicate)
+                }
+                RowFilter::Entity(filter) => self.keys(filter, name, table, principal)?,
+            };
+            match admission {
+                Some(admission) => admissions.push(admission),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(admissions))
+    }
+
+    fn predicate(&self, sql: &SqlText, schema: &DFSchema, principal: &Principal) -> Result<Option<Expr>, EngineError> {
+        match compile(self.state, sql, schema, Attributes::Of(principal), &Wanted::Predicate)? {
+            Compiled::Closed => Ok(None),
+            Compiled::Expr(expr) => Ok(Some(expr)),
+        }
+    }
+
+    fn cell(
+        &self,
+        policy: &PolicyGrant,
+        name: &str,
+        table: &RemoteTable,
+        schema: &DFSchema,
+        principal: &Principal,
+    ) -> Result<Cell, EngineError> {
+        if !policy.columns.iter().any(|granted| granted == name) {
+            return Ok(Cell::Absent);
+        }
+        let Some(mask) = policy.masks.get(name) else { return Ok(Cell::Clear) };
+        let Some(column) = table.column(name) else { return Ok(Cell::Absent) };
+        match compile(self.state, mask, schema, Attributes::Of(principal), &Wanted::Value(&column.data_type))? {
+            // A mask whose attribute is missing shows nothing.
+            Compiled::Closed => Ok(Cell::Absent),
+            Compiled::Expr(expr) => Ok(Cell::Mask(expr)),
+        }
+    }
+
+    /// The key relation of an entity filter; `None` where the policy is closed.
+    fn keys(
+        &self,
+        filter: &EntityFilter,
+        name: &TableName,
+        table: &RemoteTable,
+        principal: &Principal,
+    ) -> Result<Option<Admission>, EngineError> {
+        let broken = || EngineError::internal("an entity path leads nowhere", name);
+        let first = filter.path.first().ok_or_else(broken)?;
+        let position = |table: &RemoteTable, column: &str| table.columns.iter().position(|known| known.name == column);
+        let column = position(table, &first.column).ok_or_else(broken)?;
+        let mut steps = Vec::with_capacity(filter.path.len());
+        for (at, step) in filter.path.iter().enumerate() {
+            let (source, remote) = self.snapshot.table(&step.table)?;
+            let schema = raw_schema(&remote)?;
+            let mut predicate = None;
+            for sql in step.condition.iter().chain((at + 1 == filter.path.len()).then_some(&filter.predicate)) {
+                let Some(one) = self.predicate(sql, &schema, principal)? else { return Ok(None) };
+                predicate = Some(match predicate {
+                    Some(known) => and(known, one),
+                    None => one,
+                });
+            }
+            let link = match filter.path.get(at + 1) {
+                Some(next) => Some(position(&remote, &next.column).ok_or_else(broken)?),
+                None => None,
+            };
+            let key = position(&remote, &step.key).ok_or_else(broken)?;
+            let id = format!("{}/{:?}/{}", filter.entity, filter.path.get(at..), filter.predicate.text);
+            steps.push(RelationStep { source, table: remote, key, link, predicate, id });
+        }
+        let fits = steps.first().is_some_and(|step| {
+            let key = step.table.columns.get(step.key).map(|column| &column.data_type);
+            key.zip(table.columns.get(column)).is_some_and(|(key, column)| comparable(key, &column.data_type))
+        });
+        if !fits {
+            return Err(EngineError::new(
+                caliber_catalog::diagnostic::Code::POL001,
+                format!("`{name}` cannot follow its entity: the keys are of different types"),
+            ));
+        }
+        let relation = KeyRelation { steps, state: Arc::clone(self.state) };
+        Ok(Some(Admission::Keys { column, relation: Arc::new(relation) }))
+    }
+}
+
+/// The raw columns of a table, unqualified.
+pub(crate) fn raw_schema(table: &RemoteTable) -> Result<DFSchema, EngineError> {
+    let fields: Vec<Field> = table
+        .columns
+        .iter()
+        .map(|column| Field::new(&column.name, column.data_type.clone(), column.nullable))
+        .collect();
+    Ok(DFSchema::try_from(Schema::new(fields))?)
+}

@@ -1,0 +1,314 @@
+//! The one operator that reads a source's table: scan, row filter, masks, barrier, in a single node.
+//!
+//! Owns: what is asked of the source, and the order fetch → row filter → masks → leakproof filters → projection.
+//! Never: lets another operator between those steps, or an expression of the user's touch a raw row.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use caliber_connector_spi::Expr as Remote;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::Column;
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties};
+use futures::{StreamExt, TryStreamExt};
+
+use super::enforcement::{Admission, Cell, Enforcement};
+use super::governed_rows::GovernedRows;
+use super::governed_table::{Output, output_field};
+use crate::EngineError;
+use crate::absorb::key_relation::{columns_of, pushed_keys};
+use crate::absorb::raw_read::{RawRead, all_of, any_of};
+use crate::absorb::translate::translate;
+use crate::run::query_run::QueryRun;
+
+/// Reads one governed table.
+pub(crate) struct GovernedScanExec {
+    pub enforcement: Arc<Enforcement>,
+    pub outputs: Arc<Vec<Output>>,
+    /// Indices into `outputs`, in the order of the schema.
+    pub projection: Vec<usize>,
+    /// Leakproof, over the outputs' names; all must hold.
+    pub filters: Vec<Expr>,
+    /// Rows that are enough.
+    pub limit: Option<usize>,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+}
+
+/// What a scan asks its source for, as far as it is known before the keys are.
+pub(crate) struct SourceAsk {
+    /// The raw columns fetched.
+    pub columns: Vec<usize>,
+    /// The policies' part: for each policy its parts, of which a missing one widens the ask, never the answer.
+    pub policies: Vec<Vec<PolicyPart>>,
+    /// The user's filters the source evaluates.
+    pub filters: Vec<Remote>,
+    /// The user's filters that stay here.
+    pub local_filters: Vec<Expr>,
+    /// Whether policies and filters are evaluated by the source whole, keys apart.
+    pub complete: bool,
+}
+
+/// One condition of a policy that the source can evaluate.
+pub(crate) enum PolicyPart {
+    /// Known now.
+    Predicate(Remote),
+    /// Known once the relation at that place (policy, admission) is resolved.
+    Keys(usize, usize),
+}
+
+impl GovernedScanExec {
+    /// A scan of the outputs in `projection` for rows that satisfy `filters`.
+    pub fn try_new(
+        enforcement: Arc<Enforcement>,
+        outputs: Arc<Vec<Output>>,
+        projection: Vec<usize>,
+        filters: Vec<Expr>,
+        limit: Option<usize>,
+    ) -> Result<Self> {
+        let fields: Vec<_> = projection
+            .iter()
+            .filter_map(|at| outputs.get(*at))
+            .map(|output| output_field(&enforcement, *output))
+            .collect();
+        let schema = Arc::new(Schema::new(fields));
+        let filters = filters.into_iter().map(unqualified).collect::<Result<Vec<_>>>()?;
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&schema)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Ok(Self { enforcement, outputs, projection, filters, limit, schema, properties })
+    }
+
+    /// What would be asked of the source.
+    pub fn ask(&self, pushdown: bool) -> SourceAsk {
+        let enforcement = &self.enforcement;
+        let capabilities = enforcement.source.connector.capabilities();
+        let table = &enforcement.table;
+        let can = |remote: &Remote| pushdown && capabilities.evaluates(remote, table);
+        let mut complete = pushdown;
+        let mut policies = Vec::new();
+        for (at, policy) in enforcement.policies.iter().enumerate() {
+            let mut parts = Vec::new();
+            for (place, admission) in policy.admissions.iter().enumerate() {
+                match admission {
+                    Admission::Predicate(expr) => match translate(expr, table).filter(can) {
+                        Some(remote) => parts.push(PolicyPart::Predicate(remote)),
+                        None => complete = false,
+                    },
+                    Admission::Keys { .. } if pushdown => parts.push(PolicyPart::Keys(at, place)),
+                    Admission::Keys { .. } => complete = false,
+                }
+            }
+            policies.push(parts);
+        }
+        let mut filters = Vec::new();
+        let mut local_filters = Vec::new();
+        for filter in &self.filters {
+            match self.raw_translation(filter).filter(can) {
+                Some(remote) => filters.push(remote),
+                None => {
+                    local_filters.push(filter.clone());
+                    complete = false;
+                }
+            }
+        }
+        let columns = self.raw_columns(&local_filters);
+        SourceAsk { columns, policies, filters, local_filters, complete }
+    }
+
+    /// The filter over raw columns, where governed and raw values are the same for every column it uses.
+    fn raw_translation(&self, filter: &Expr) -> Option<Remote> {
+        let clear = filter.column_refs().iter().all(|used| {
+            self.enforcement.column(&used.name).is_some_and(super::enforcement::GovernedColumn::is_clear)
+        });
+        if clear { translate(filter, &self.enforcement.table) } else { None }
+    }
+
+    /// The raw columns that rows, policies, masks and local filters need.
+    fn raw_columns(&self, local_filters: &[Expr]) -> Vec<usize> {
+        let table = &self.enforcement.table;
+        let mut columns = Vec::new();
+        for policy in &self.enforcement.policies {
+            for admission in &policy.admissions {
+                match admission {
+                    Admission::Predicate(expr) => columns.extend(columns_of(expr, table)),
+                    Admission::Keys { column, .. } => columns.push(*column),
+                }
+            }
+        }
+        for output in self.needed_outputs(local_filters) {
+            let (Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at)) = output;
+            let Some(column) = self.enforcement.columns.get(at) else { continue };
+            if !matches!(output, Output::IsClear(_)) && !column.is_never_clear() || column.cells.is_empty() {
+                columns.push(column.index);
+            }
+            if matches!(output, Output::Shown(_)) {
+                for cell in &column.cells {
+                    if let Cell::Mask(mask) = cell {
+                        columns.extend(columns_of(mask, table));
+                    }
+                }
+            }
+        }
+        columns.sort_unstable();
+        columns.dedup();
+        columns
+    }
+
+    /// The projected outputs, then those only local filters use.
+    pub fn needed_outputs(&self, local_filters: &[Expr]) -> Vec<Output> {
+        let mut needed: Vec<Output> = self.projection.iter().filter_map(|at| self.outputs.get(*at)).copied().collect();
+        for filter in local_filters {
+            for used in filter.column_refs() {
+                let found = self
+                    .outputs
+                    .iter()
+                    .find(|output| *output_field(&self.enforcement, **output).name() == used.name);
+                if let Some(output) = found
+                    && !needed.contains(output)
+                {
+                    needed.push(*output);
+                }
+            }
+        }
+        needed
+    }
+
+    /// The read with every key known.
+    async fn read(&self, run: &QueryRun, ask: &SourceAsk, rows: &mut GovernedRows) -> Result<RawRead, EngineError> {
+        let enforcement = &self.enforcement;
+        let capabilities = enforcement.source.connector.capabilities();
+        let mut complete = ask.complete;
+        let mut alternatives = Vec::new();
+        let mut widened = enforcement.policies.is_empty();
+        // Keys are mandatory whether or not the source may see them: the local check needs them too.
+        rows.resolve_keys(run).await?;
+        for parts in &ask.policies {
+            let mut conditions = Vec::new();
+            for part in parts {
+                match part {
+                    PolicyPart::Predicate(remote) => conditions.push(remote.clone()),
+                    PolicyPart::Keys(policy, admission) => {
+                        let keys = rows.keys(*policy, *admission)?;
+                        let column = rows.key_column(*policy, *admission)?;
+                        match pushed_keys(keys, column, &enforcement.table)? {
+                            Some(remote) if capabilities.evaluates(&remote, &enforcement.table) => {
+                                conditions.push(remote);
+                            }
+                            _ => complete = false,
+                        }
+                    }
+                }
+            }
+            match all_of(conditions) {
+                Some(condition) => alternatives.push(condition),
+                None => widened = true,
+            }
+        }
+        let mut all = ask.filters.clone();
+        if !widened {
+            all.splice(0..0, any_of(alternatives));
+        }
+        Ok(RawRead {
+            source: Arc::clone(&enforcement.source),
+            table: Arc::clone(&enforcement.table),
+            columns: ask.columns.clone(),
+            predicate: all_of(all),
+            limit: self.limit.filter(|_| complete && capabilities.limit).map(|rows| rows as u64),
+        })
+    }
+}
+
+/// The same expression with columns named without a qualifier, as the scan's schema names them.
+pub(crate) fn unqualified(expr: Expr) -> Result<Expr> {
+    Ok(expr
+        .transform(|expr| {
+            Ok(match expr {
+                Expr::Column(column) if column.relation.is_some() => {
+                    Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+                }
+                other => Transformed::no(other),
+            })
+        })?
+        .data)
+}
+
+impl std::fmt::Debug for GovernedScanExec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GovernedScanExec({})", self.enforcement.name)
+    }
+}
+
+impl DisplayAs for GovernedScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GovernedScanExec: {}", self.enforcement.name)
+    }
+}
+
+impl ExecutionPlan for GovernedScanExec {
+    fn name(&self) -> &'static str {
+        "GovernedScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        if children.is_empty() {
+            Ok(self)
+        } else {
+            Err(EngineError::internal("a governed scan was given children", &children.len()).into())
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if partition != 0 {
+            return Err(EngineError::internal("a governed scan has one partition", &partition).into());
+        }
+        let run = QueryRun::of(&context)?;
+        let ask = self.ask(run.pushdown);
+        let schema = Arc::clone(&self.schema);
+        if self.enforcement.policies.is_empty() || self.limit == Some(0) {
+            let none = futures::stream::empty();
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, none)));
+        }
+        let mut rows = GovernedRows::try_new(self, &ask, run.batch_rows, Arc::clone(&schema))?;
+        let scan = Self {
+            enforcement: Arc::clone(&self.enforcement),
+            outputs: Arc::clone(&self.outputs),
+            projection: self.projection.clone(),
+            filters: self.filters.clone(),
+            limit: self.limit,
+            schema: Arc::clone(&self.schema),
+            properties: Arc::clone(&self.properties),
+        };
+        let opened = async move {
+            let read = scan.read(&run, &ask, &mut rows).await?;
+            let raw = read.open(&run).await?;
+            Ok::<_, EngineError>(rows.stream(raw))
+        };
+        let stream = futures::stream::once(opened).try_flatten().map(|batch| batch.map_err(Into::into));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+}

@@ -1,0 +1,13 @@
+//! Step 4 of a query's life: policy below everything the user wrote.
+//!
+//! Owns: compiled policy, the governed table and its one scan operator, the check that nothing else runs.
+//! Never: decides what policy says (`caliber_catalog`), or reads a source other than through `absorb`.
+
+pub(crate) mod check_policies;
+pub(crate) mod enforcement;
+pub(crate) mod governed_rows;
+pub(crate) mod governed_scan;
+pub(crate) mod governed_table;
+pub(crate) mod leakproof;
+pub(crate) mod policy_expr;
+pub(crate) mod require_governed;

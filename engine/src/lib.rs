@@ -1,0 +1,37 @@
+//! The governed engine: one SQL over every source of a project, for one principal at a time.
+//!
+//! Owns: governed planning, pushdown, enforcement, limits. Never: knows gRPC, a driver, or how anyone logged in.
+//!
+//! The life of a query, folder by folder: `statement` reads the text, `resolve` finds its names in the principal's
+//! catalog, `expand` opens unified views, `plan` and `rules` plan and optimise, `govern` holds policy below all of it,
+//! `absorb` turns scans into remote queries, `run` delivers the rows. `session` is their order.
+
+mod absorb;
+mod engine;
+mod error;
+mod expand;
+mod explain;
+mod govern;
+mod limits;
+mod plan;
+mod resolve;
+mod rules;
+mod run;
+mod session;
+mod statement;
+mod verify_online;
+
+pub use engine::{Engine, EngineOptions};
+pub use error::EngineError;
+pub use resolve::listing::{Listing, TableListing};
+pub use run::audit::{AuditEnd, AuditSink, AuditStart, NoAudit};
+pub use run::receipt::{Receipt, SourceReceipt};
+pub use run::result_stream::QueryStream;
+pub use session::{Prepared, Session};
+
+use caliber_connector_spi::{ConnectorFactory, ConnectorKind};
+
+/// The connectors' declarations, for `caliber_catalog::load`.
+pub fn connector_kinds(factories: &[&'static dyn ConnectorFactory]) -> Vec<ConnectorKind> {
+    factories.iter().map(|factory| ConnectorKind { kind: factory.kind(), options: factory.options() }).collect()
+}

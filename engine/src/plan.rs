@@ -1,0 +1,257 @@
+//! Step 3 of a query's life: from an admitted statement to a checked logical plan.
+//!
+//! Owns: parameters and their types, the result's schema, which tables are read under which policies. Never: executes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use caliber_catalog::diagnostic::Code;
+use caliber_catalog::name::TableName;
+use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+
+use crate::EngineError;
+use crate::govern::governed_table::GovernedTable;
+use crate::govern::require_governed::require_governed_plan;
+use crate::session::{Session, result_schema};
+use crate::statement::{
+    Admitted, ExplainMode, QueryText, VisibleNames, name_outputs, read_statement, resolve_identifiers, resolve_schema,
+    resolve_table,
+};
+
+/// A statement, planned for one principal, with its parameters open.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    plan: LogicalPlan,
+    /// The types of `$1`, `$2`…
+    pub parameters: Vec<DataType>,
+    /// The schema of the result on the wire.
+    pub schema: SchemaRef,
+    /// The source tables read, sorted.
+    pub tables: Vec<TableName>,
+    /// Columns read that are masked for the principal, as `schema.table.column`, sorted.
+    pub masked: Vec<String>,
+    /// The policies under which they are read, sorted.
+    pub policies: Vec<String>,
+}
+
+impl Planned {
+    /// The plan with `values` for its parameters.
+    pub fn bind(&self, values: Vec<ScalarValue>) -> Result<LogicalPlan, EngineError> {
+        if values.is_empty() {
+            return Ok(self.plan.clone());
+        }
+        Ok(self.plan.clone().with_param_values(ParamValues::from(values))?)
+    }
+
+    /// A typed NULL for each parameter.
+    pub fn null_parameters(&self) -> Result<Vec<ScalarValue>, EngineError> {
+        self.parameters.iter().map(|data_type| Ok(ScalarValue::try_from(data_type)?)).collect()
+    }
+}
+
+/// The principal's names, with the session's default schema.
+struct SessionNames<'a>(&'a Session);
+
+impl VisibleNames for SessionNames<'_> {
+    fn schemas(&self) -> Vec<String> {
+        self.0.catalog.schemas()
+    }
+
+    fn tables(&self, schema: &str) -> Vec<String> {
+        self.0.catalog.tables(schema)
+    }
+
+    fn columns(&self, schema: &str, table: &str) -> Option<Vec<String>> {
+        self.0.catalog.columns(schema, table)
+    }
+
+    fn default_schema(&self) -> &str {
+        &self.0.schema
+    }
+
+    fn catalog(&self) -> &str {
+        self.0.catalog.name()
+    }
+}
+
+/// Reads, resolves and plans `sql` for the session's principal.
+pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql: &str) -> Result<Planned, EngineError> {
+    let statement = read_statement(sql)?;
+    let names = SessionNames(session);
+    match statement.admitted {
+        Admitted::Query(query) => {
+            let plan = plan_query(state, &statement.text, query, &names).await?;
+            finish(state, plan, statement.parameters)
+        }
+        Admitted::Explain { query, mode } => {
+            if mode != ExplainMode::Plan && !session.is_admin() {
+                return Err(EngineError::new(Code::SQL002, "EXPLAIN ANALYZE and VERBOSE are for administrators")
+                    .help("EXPLAIN shows the plan"));
+            }
+            if mode == ExplainMode::Analyze {
+                return Err(EngineError::new(Code::SQL002, "EXPLAIN ANALYZE is not supported by this version")
+                    .help("EXPLAIN shows the plan; a result's receipt shows what was read"));
+            }
+            let plan = plan_query(state, &statement.text, query, &names).await?;
+            let planned = finish(state, plan, statement.parameters)?;
+            let explained = explain_plan(session, state, &planned).await?;
+            finish(state, explained, 0)
+        }
+        Admitted::ShowTables { schema } => {
+            let schema = schema.map(|schema| resolve_schema(&statement.text, &schema, &names)).transpose()?;
+            let columns = ["table_schema", "table_name", "table_type"];
+            let filter = schema.map(|schema| ("table_schema", schema));
+            finish(state, catalog_query(session, "tables", &columns, filter.into_iter().collect())?, 0)
+        }
+        Admitted::ShowSchemas => finish(state, catalog_query(session, "schemata", &["schema_name"], Vec::new())?, 0),
+        Admitted::Describe { table } => {
+            let table = resolve_table(&statement.text, &table, &names)?;
+            let columns = ["column_name", "data_type", "is_nullable"];
+            let filter = vec![("table_schema", table.schema), ("table_name", table.table)];
+            finish(state, catalog_query(session, "columns", &columns, filter)?, 0)
+        }
+    }
+}
+
+async fn plan_query(
+    state: &SessionState,
+    text: &QueryText,
+    mut query: Box<ast::Query>,
+    names: &SessionNames<'_>,
+) -> Result<LogicalPlan, EngineError> {
+    resolve_identifiers(text, &mut query, names)?;
+    name_outputs(&mut query);
+    let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
+    state.statement_to_plan(statement).await.map_err(|error| placed(text, &error))
+}
+
+/// The error with its place in the statement, where DataFusion knows it.
+fn placed(text: &QueryText, error: &DataFusionError) -> EngineError {
+    let own = EngineError::from_datafusion(error);
+    let span = match error {
+        DataFusionError::Diagnostic(diagnostic, _) => diagnostic.span,
+        _ => None,
+    };
+    let span = span.map(|span| {
+        let location = |at: datafusion::common::Location| Location { line: at.line, column: at.column };
+        Span::new(location(span.start), location(span.end))
+    });
+    match (own.place.is_none(), span.and_then(|span| text.place(span))) {
+        (true, Some(place)) => own.at(place),
+        _ => own,
+    }
+}
+
+/// Checks the plan and works out what it takes and gives.
+fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Planned, EngineError> {
+    require_governed_plan(&plan)?;
+    let known = plan.get_parameter_types()?;
+    let parameters: Vec<DataType> = (1..=count)
+        .map(|number| match known.get(&format!("${number}")) {
+            Some(Some(data_type)) if *data_type != DataType::Null => data_type.clone(),
+            // What context does not type is text, on the wire and here.
+            _ => DataType::Utf8,
+        })
+        .collect();
+    let mut planned = Planned {
+        schema: Arc::new(Schema::empty()),
+        tables: Vec::new(),
+        masked: Vec::new(),
+        policies: Vec::new(),
+        parameters,
+        plan,
+    };
+    let bound = planned.bind(planned.null_parameters()?)?;
+    // The optimizer keeps the schema that analysis (type coercion) gives.
+    let analyzed = state.analyzer().execute_and_check(bound.clone(), state.config_options(), |_, _| {})?;
+    planned.schema = result_schema(&analyzed);
+    let read = tables_read(&planned.plan)?;
+    planned.tables = read.tables.into_iter().collect();
+    planned.masked = read.masked.into_iter().collect();
+    planned.policies = read.policies.into_iter().collect();
+    Ok(planned)
+}
+
+/// What a plan reads, for audit and receipt.
+#[derive(Default)]
+struct TablesRead {
+    tables: BTreeSet<TableName>,
+    masked: BTreeSet<String>,
+    policies: BTreeSet<String>,
+}
+
+/// From the plan before optimisation: what parameters make superfluous was asked for all the same.
+fn tables_read(plan: &LogicalPlan) -> Result<TablesRead, EngineError> {
+    let mut used = BTreeSet::new();
+    let mut tables = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = part {
+                    used.insert(column.name.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = source_as_provider(&scan.source)?.downcast_ref::<GovernedTable>()
+        {
+            tables.push(Arc::clone(&table.enforcement));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let mut read = TablesRead::default();
+    for table in tables {
+        read.tables.insert(table.name.clone());
+        read.policies.extend(table.policies.iter().map(|policy| policy.name.clone()));
+        for column in table.columns.iter().filter(|column| !column.is_clear()) {
+            let field = table.field(column);
+            if used.contains(field.name()) {
+                read.masked.insert(format!("{}.{}", table.name, field.name()));
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// A query over one of the catalog's tables about itself.
+fn catalog_query(
+    session: &Session,
+    table: &str,
+    columns: &[&str],
+    filters: Vec<(&str, String)>,
+) -> Result<LogicalPlan, EngineError> {
+    const SCHEMA: &str = "information_schema";
+    let provider = crate::resolve::system_tables::system_table(&session.catalog, SCHEMA, table)?
+        .ok_or_else(|| EngineError::internal("a catalog table is missing", &table))?;
+    let mut builder = LogicalPlanBuilder::scan(table, provider_as_source(provider), None)?;
+    for (column, value) in filters {
+        builder = builder.filter(ident(column).eq(lit(value)))?;
+    }
+    Ok(builder.project(columns.iter().map(|column| ident(*column)))?.build()?)
+}
+
+/// The explanation of a plan, as rows.
+async fn explain_plan(session: &Session, state: &SessionState, planned: &Planned) -> Result<LogicalPlan, EngineError> {
+    let bound = planned.bind(planned.null_parameters()?)?;
+    let logical = state.optimize(&bound)?;
+    let physical = state.query_planner().create_physical_plan(&logical, state).await?;
+    let text = crate::explain::explain(&logical, &physical, session.is_admin(), session.engine.options.pushdown)?;
+    let lines: ArrayRef = Arc::new(StringArray::from_iter_values(text.lines()));
+    let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, true)]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![lines])
+        .map_err(|error| EngineError::internal("an explanation could not be built", &error))?;
+    let table = MemTable::try_new(schema, vec![vec![batch]])?;
+    Ok(LogicalPlanBuilder::scan("explain", provider_as_source(Arc::new(table)), None)?.build()?)
+}

@@ -1,0 +1,30 @@
+//! The rules a statement passes, in their order, on one screen.
+//!
+//! Owns: the three lists and why they are in this order. Never: a rule's work.
+
+use std::sync::Arc;
+
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+
+use crate::govern::require_governed::RequireGovernedScan;
+
+/// DataFusion's own. Nothing of ours is needed here: policy is already below every name when a plan is made
+/// (`resolve`), and views are expanded with their names (`expand`).
+pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    Analyzer::new().rules
+}
+
+/// DataFusion's own. They see a governed table as an opaque scan that takes leakproof predicates and nothing else, so
+/// their order cannot move an expression of the user's below policy.
+pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    Optimizer::new().rules
+}
+
+/// DataFusion's own, and last of all ours: whatever the others made, a plan with an ungoverned scan does not run (INV-1).
+pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.push(Arc::new(RequireGovernedScan));
+    rules
+}

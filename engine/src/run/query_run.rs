@@ -1,0 +1,123 @@
+//! One run of one statement: its readers, its key relations, its counts.
+//!
+//! Owns: what lives exactly as long as the run and is shared by all its scans. Never: outlives the run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use caliber_connector_spi::{QueryContext, SourceReader, StatementLog};
+use datafusion::execution::TaskContext;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::EngineError;
+use crate::absorb::key_relation::Keys;
+use crate::engine::OpenSource;
+
+/// What the scans of one run share. Reached through the task context's session configuration.
+pub(crate) struct QueryRun {
+    /// Names the run in logs, receipts and at sources.
+    pub query_id: String,
+    /// When everything must have ended.
+    pub deadline: Instant,
+    /// Whether sources evaluate what they can (INV-5).
+    pub pushdown: bool,
+    /// Rows of a batch, at most.
+    pub batch_rows: usize,
+    /// Bytes a source may buffer where reads share a connection.
+    pub buffer_bytes: usize,
+    readers: Mutex<BTreeMap<String, Arc<dyn SourceReader>>>,
+    keys: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Keys>>>>>,
+    counts: Mutex<BTreeMap<String, Arc<SourceCounts>>>,
+}
+
+/// What one source was asked and gave in a run.
+#[derive(Debug, Default)]
+pub(crate) struct SourceCounts {
+    pub statements: AtomicU64,
+    pub rows: AtomicU64,
+    pub bytes: AtomicU64,
+    /// The statements' texts (placeholders, no values), for those who may see them.
+    pub texts: Mutex<Vec<String>>,
+}
+
+/// More texts than this are counted, not kept.
+const TEXTS_MAX: usize = 1_000;
+
+impl StatementLog for SourceCounts {
+    fn sent(&self, statement: &str, parameters: usize) {
+        let _ = parameters;
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let mut texts = self.texts.lock();
+        if texts.len() < TEXTS_MAX {
+            texts.push(statement.to_owned());
+        }
+    }
+
+    fn received(&self, rows: usize, bytes: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for QueryRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryRun").field("query_id", &self.query_id).finish_non_exhaustive()
+    }
+}
+
+impl QueryRun {
+    /// A run that has asked nothing yet.
+    pub fn new(query_id: String, deadline: Instant, pushdown: bool, batch_rows: usize, buffer_bytes: usize) -> Self {
+        Self {
+            query_id,
+            deadline,
+            pushdown,
+            batch_rows,
+            buffer_bytes,
+            readers: Mutex::default(),
+            keys: Mutex::default(),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// The run a scan belongs to. A plan executed outside a run is refused.
+    pub fn of(context: &TaskContext) -> Result<Arc<Self>, EngineError> {
+        context
+            .session_config()
+            .get_extension::<Self>()
+            .ok_or_else(|| EngineError::internal("a governed scan ran outside a query", &"no QueryRun"))
+    }
+
+    /// The run's one reader of `source`: everything it reads there is one snapshot.
+    pub fn reader(&self, source: &OpenSource) -> Arc<dyn SourceReader> {
+        let counts = self.counts_of(&source.name);
+        let mut readers = self.readers.lock();
+        let reader = readers.entry(source.name.clone()).or_insert_with(|| {
+            source.connector.reader(QueryContext {
+                query_id: self.query_id.clone(),
+                deadline: self.deadline.min(Instant::now() + source.statement_timeout),
+                batch_rows_max: self.batch_rows,
+                buffer_bytes_max: self.buffer_bytes,
+                log: counts,
+            })
+        });
+        Arc::clone(reader)
+    }
+
+    /// The cell that holds the keys of the relation `id` once it is resolved.
+    pub fn key_cell(&self, id: &str) -> Arc<OnceCell<Arc<Keys>>> {
+        Arc::clone(self.keys.lock().entry(id.to_owned()).or_default())
+    }
+
+    /// The counts of every source asked so far, by name.
+    pub fn counts(&self) -> BTreeMap<String, Arc<SourceCounts>> {
+        self.counts.lock().clone()
+    }
+
+    fn counts_of(&self, source: &str) -> Arc<SourceCounts> {
+        Arc::clone(self.counts.lock().entry(source.to_owned()).or_default())
+    }
+}

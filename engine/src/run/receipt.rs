@@ -1,0 +1,34 @@
+//! What an answer rests on.
+//!
+//! Owns: counts by source, as the principal may know them. Never: hidden rows, policy text.
+
+use std::time::Duration;
+
+/// What an answer rests on; complete once its stream has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipt {
+    /// Names the run.
+    pub query_id: String,
+    /// Rows delivered.
+    pub rows: u64,
+    /// From the start of planning to the last row.
+    pub elapsed: Duration,
+    /// The sources read, sorted by name.
+    pub sources: Vec<SourceReceipt>,
+    /// How many columns of the tables read are masked for the principal.
+    pub masked_columns: usize,
+}
+
+/// One source's part. What was received may count rows that policy hides, so it is for operators, never for
+/// the principal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceReceipt {
+    /// The source's name.
+    pub source: String,
+    /// Statements sent to it.
+    pub statements: u64,
+    /// Rows received from it, hidden ones included.
+    pub rows: u64,
+    /// Bytes received from it, in Arrow.
+    pub bytes: u64,
+}

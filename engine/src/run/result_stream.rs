@@ -1,0 +1,181 @@
+//! The rows of a statement, within its bounds, to the end or to an error.
+//!
+//! Owns: deadline, result bounds, the closing audit record, the receipt. Never: ends early without an error (INV-8).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use caliber_catalog::diagnostic::Code;
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt};
+
+use super::audit::{AuditEnd, AuditSink};
+use super::query_run::QueryRun;
+use super::receipt::{Receipt, SourceReceipt};
+use super::wire_types::to_wire;
+use crate::EngineError;
+
+/// The rows of a statement. Dropping it cancels the statement at its sources.
+pub struct QueryStream {
+    inner: BoxStream<'static, Result<RecordBatch, EngineError>>,
+    schema: SchemaRef,
+    run: Arc<QueryRun>,
+    audit: Arc<dyn AuditSink>,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+    started: Instant,
+    rows_max: u64,
+    bytes_max: u64,
+    rows: u64,
+    bytes: u64,
+    masked_columns: usize,
+    ended: Option<Duration>,
+}
+
+/// The bounds of one result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ResultBounds {
+    pub rows_max: u64,
+    pub bytes_max: u64,
+}
+
+impl QueryStream {
+    pub(crate) fn new(
+        inner: BoxStream<'static, Result<RecordBatch, EngineError>>,
+        schema: SchemaRef,
+        run: Arc<QueryRun>,
+        audit: Arc<dyn AuditSink>,
+        started: Instant,
+        bounds: ResultBounds,
+        masked_columns: usize,
+    ) -> Self {
+        let deadline = Box::pin(tokio::time::sleep_until(run.deadline.into()));
+        Self {
+            inner,
+            schema,
+            run,
+            audit,
+            deadline,
+            started,
+            rows_max: bounds.rows_max,
+            bytes_max: bounds.bytes_max,
+            rows: 0,
+            bytes: 0,
+            masked_columns,
+            ended: None,
+        }
+    }
+
+    /// The schema of every batch, equal to what `Session::prepare` said.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Names the run in logs, receipts and at sources.
+    pub fn query_id(&self) -> &str {
+        &self.run.query_id
+    }
+
+    /// What the answer rests on; complete once the stream has ended.
+    pub fn receipt(&self) -> Receipt {
+        use std::sync::atomic::Ordering::Relaxed;
+        let sources = self
+            .run
+            .counts()
+            .into_iter()
+            .map(|(source, counts)| SourceReceipt {
+                source,
+                statements: counts.statements.load(Relaxed),
+                rows: counts.rows.load(Relaxed),
+                bytes: counts.bytes.load(Relaxed),
+            })
+            .collect();
+        Receipt {
+            query_id: self.run.query_id.clone(),
+            rows: self.rows,
+            elapsed: self.ended.unwrap_or_else(|| self.started.elapsed()),
+            sources,
+            masked_columns: self.masked_columns,
+        }
+    }
+
+    /// The statements sent to sources so far, by source. For operators and tests: they show what policy added.
+    pub fn statements(&self) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for (source, counts) in self.run.counts() {
+            all.extend(counts.texts.lock().iter().map(|text| (source.clone(), text.clone())));
+        }
+        all
+    }
+
+    fn end(&mut self, outcome: Result<(), Code>) {
+        if self.ended.is_none() {
+            self.ended = Some(self.started.elapsed());
+            self.inner = futures::stream::empty().boxed();
+            self.audit.ended(&AuditEnd {
+                query_id: self.run.query_id.clone(),
+                rows: self.rows,
+                bytes: self.bytes,
+                outcome,
+            });
+        }
+    }
+
+    fn fail(&mut self, error: EngineError) -> Poll<Option<Result<RecordBatch, EngineError>>> {
+        self.end(Err(error.code));
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn admit(&mut self, batch: &RecordBatch) -> Result<RecordBatch, EngineError> {
+        let batch = to_wire(batch, &self.schema)?;
+        self.rows += batch.num_rows() as u64;
+        self.bytes += batch.get_array_memory_size() as u64;
+        let too_large = |what: &str, bound: u64| {
+            EngineError::new(Code::LIM003, format!("the result has more than {bound} {what}"))
+                .help("add a LIMIT or a filter, or ask for an aggregate; the bound is `server.limits`")
+        };
+        if self.rows > self.rows_max {
+            return Err(too_large("rows", self.rows_max));
+        }
+        if self.bytes > self.bytes_max {
+            return Err(too_large("bytes", self.bytes_max));
+        }
+        Ok(batch)
+    }
+}
+
+impl Stream for QueryStream {
+    type Item = Result<RecordBatch, EngineError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        if self.deadline.poll_unpin(context).is_ready() {
+            let error = EngineError::new(Code::LIM004, "the statement did not finish before its deadline")
+                .help("ask for less, or raise `server.limits.query_timeout`");
+            return self.fail(error);
+        }
+        match self.inner.poll_next_unpin(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.end(Ok(()));
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(error),
+            Poll::Ready(Some(Ok(batch))) => match self.admit(&batch) {
+                Ok(batch) => Poll::Ready(Some(Ok(batch))),
+                Err(error) => self.fail(error),
+            },
+        }
+    }
+}
+
+impl Drop for QueryStream {
+    fn drop(&mut self) {
+        self.end(Err(Code::LIM006));
+    }
+}

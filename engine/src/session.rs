@@ -1,0 +1,293 @@
+//! A principal's session: the only place that builds DataFusion's session state (INV-1), and a statement's way from
+//! text to rows.
+//!
+//! Owns: the order of the steps. Never: a step's work; that is `statement`, `resolve`, `expand`, `govern`, `absorb`, `run`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use caliber_catalog::diagnostic::Code;
+use caliber_catalog::principal::Principal;
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::{StreamExt, TryStreamExt};
+
+use crate::EngineError;
+use crate::engine::{Engine, EngineOptions};
+use crate::limits::{on_large_stack, runtime};
+use crate::plan::{Planned, plan_statement};
+use crate::resolve::governed_catalog::{GovernedCatalog, GovernedCatalogList, UNIFIED};
+use crate::resolve::listing::{Listing, listing};
+use crate::rules::{analyzer_rules, optimizer_rules, physical_rules};
+use crate::run::audit::AuditStart;
+use crate::run::parameters::ParameterRows;
+use crate::run::query_run::QueryRun;
+use crate::run::result_stream::{QueryStream, ResultBounds};
+use crate::run::wire_types::{wire_schema, wire_type};
+use crate::statement::{aggregate_functions, expr_planners, scalar_functions, window_functions};
+
+/// One principal's view of the catalog, and the way to run statements in it. Cheap to clone.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) catalog: Arc<GovernedCatalog>,
+    pub(crate) schema: Arc<str>,
+}
+
+/// What a statement takes and gives.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The result's columns: plain wire types, all nullable (`docs/flight-sql.md`, "Types").
+    pub schema: SchemaRef,
+    /// One field for each parameter, named `$1`, `$2`…; a parameter that context does not type is Utf8.
+    pub parameters: SchemaRef,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("principal", &self.catalog.principal.name).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Self {
+        let snapshot = Arc::clone(&engine.snapshot);
+        let catalog = GovernedCatalog::new(snapshot, principal, Arc::clone(&engine.state));
+        Self { engine, catalog, schema: Arc::from(UNIFIED) }
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        &self.catalog.principal
+    }
+
+    /// Whether a policy makes the principal an administrator.
+    pub fn is_admin(&self) -> bool {
+        self.catalog.snapshot.catalog.is_admin(&self.catalog.principal)
+    }
+
+    /// The same session with another schema in which names without one are looked up (default `unified`).
+    /// Error: SQL011 where no such schema exists for the principal.
+    pub fn with_schema(mut self, schema: &str) -> Result<Self, EngineError> {
+        let schemas = self.catalog.schemas();
+        if !schemas.iter().any(|known| known == schema) {
+            let error = EngineError::new(Code::SQL011, format!("schema `{schema}` not found"));
+            let near = caliber_catalog::diagnostic::did_you_mean(schema, schemas.iter().map(String::as_str));
+            return Err(match near {
+                Some(near) => error.help(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+        self.schema = Arc::from(schema);
+        Ok(self)
+    }
+
+    /// Everything that exists for the principal, from memory: no source is asked.
+    pub fn listing(&self) -> Listing {
+        listing(&self.catalog)
+    }
+
+    /// Parses, admits and plans a statement, and says what it takes and gives. Asks no source for rows.
+    pub async fn prepare(&self, sql: &str) -> Result<Prepared, EngineError> {
+        let session = self.clone();
+        let sql = sql.to_owned();
+        on_large_stack(async move {
+            let state = session.state(None)?;
+            let planned = plan_statement(&session, &state, &sql).await?;
+            let parameters: Vec<Field> = planned
+                .parameters
+                .iter()
+                .enumerate()
+                .map(|(at, data_type)| Field::new(format!("${}", at + 1), wire_type(data_type), true))
+                .collect();
+            Ok(Prepared { schema: planned.schema, parameters: Arc::new(Schema::new(parameters)) })
+        })
+        .await
+    }
+
+    /// Runs a statement. With `parameters`, once for each of its rows, results one after the other in one run (one
+    /// snapshot of each source). Column `i` of the batch is parameter `$i+1`. Batches have exactly `Prepared::schema`.
+    pub async fn execute(&self, sql: &str, parameters: Option<RecordBatch>) -> Result<QueryStream, EngineError> {
+        let started = Instant::now();
+        let limits = &self.engine.snapshot.catalog.project.server.limits;
+        let run = Arc::new(QueryRun::new(
+            query_id()?,
+            started + limits.query_timeout,
+            self.engine.options.pushdown,
+            self.engine.options.batch_rows.max(1),
+            usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX),
+        ));
+        let session = self.clone();
+        let text = sql.to_owned();
+        let planning_run = Arc::clone(&run);
+        let (planned, rows, state, first) = on_large_stack(async move {
+            let state = Arc::new(session.state(Some(planning_run))?);
+            let planned = Arc::new(plan_statement(&session, &state, &text).await?);
+            let mut rows = ParameterRows::new(&planned.parameters, parameters)?;
+            let first = match rows.next_row()? {
+                Some(values) => Some(physical_plan(&state, &planned, values).await?),
+                None => None,
+            };
+            Ok((planned, rows, state, first))
+        })
+        .await?;
+        self.audit_start(&run.query_id, sql, &planned)?;
+        let bounds = ResultBounds { rows_max: limits.result_rows, bytes_max: limits.result_bytes };
+        let schema = Arc::clone(&planned.schema);
+        let masked = planned.masked.len();
+        let audit = Arc::clone(&self.engine.options.audit);
+        let steps = Steps { state, planned, rows, first };
+        let inner = futures::stream::try_unfold(steps, |mut steps| async move {
+            let plan = match steps.first.take() {
+                Some(plan) => plan,
+                None => {
+                    let Some(values) = steps.rows.next_row()? else { return Ok::<_, EngineError>(None) };
+                    let (state, planned) = (Arc::clone(&steps.state), Arc::clone(&steps.planned));
+                    on_large_stack(async move { physical_plan(&state, &planned, values).await }).await?
+                }
+            };
+            let rows = execute_stream(plan, steps.state.task_ctx())?.map_err(EngineError::from);
+            Ok(Some((rows, steps)))
+        })
+        .try_flatten()
+        .boxed();
+        Ok(QueryStream::new(inner, schema, run, audit, started, bounds, masked))
+    }
+
+    /// How a statement would run, in words. An `operator` holds the project's files and its credentials, so it sees
+    /// the statements sent to sources; others see them under a policy with `admin: true` only.
+    pub async fn explain(&self, sql: &str, operator: bool) -> Result<String, EngineError> {
+        let session = self.clone();
+        let sql = sql.to_owned();
+        let full = operator || self.is_admin();
+        let pushdown = self.engine.options.pushdown;
+        on_large_stack(async move {
+            let state = session.state(None)?;
+            let planned = plan_statement(&session, &state, &sql).await?;
+            let values = planned.null_parameters()?;
+            let logical = state.optimize(&planned.bind(values.clone())?)?;
+            let physical = physical_plan(&state, &planned, values).await?;
+            crate::explain::explain(&logical, &physical, full, pushdown)
+        })
+        .await
+    }
+
+    /// The state of one statement; with `run`, one that can execute.
+    fn state(&self, run: Option<Arc<QueryRun>>) -> Result<SessionState, EngineError> {
+        let base = self.engine.state.as_ref();
+        let mut config = base.config().clone().with_default_catalog_and_schema(self.catalog.name(), self.schema.as_ref());
+        if let Some(run) = run {
+            config = config.with_extension(run);
+        }
+        let limits = &self.engine.snapshot.catalog.project.server.limits;
+        let bytes = usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX);
+        Ok(SessionStateBuilder::new_from_existing(base.clone())
+            .with_config(config)
+            .with_catalog_list(Arc::new(GovernedCatalogList(Arc::clone(&self.catalog))))
+            .with_runtime_env(runtime(&self.engine.memory, bytes)?)
+            .build())
+    }
+
+    /// The write-ahead record: without it no row leaves.
+    fn audit_start(&self, query_id: &str, sql: &str, planned: &Planned) -> Result<(), EngineError> {
+        let record = AuditStart {
+            query_id: query_id.to_owned(),
+            principal: self.principal().name.clone(),
+            roles: self.principal().roles.clone(),
+            statement_hash: hex(ring::digest::digest(&ring::digest::SHA256, sql.as_bytes()).as_ref()),
+            tables: planned.tables.iter().map(ToString::to_string).collect(),
+            masked: planned.masked.clone(),
+            policies: planned.policies.clone(),
+            snapshot: self.catalog.snapshot.catalog.version.clone(),
+        };
+        self.engine.options.audit.started(&record).map_err(|error| {
+            tracing::error!(%error, "the audit sink refused a record");
+            EngineError::new(Code::SRV005, "the audit log cannot be written, so no statement runs")
+                .help("ask the operator; statements run again once the audit log can be written")
+        })
+    }
+}
+
+/// What the stream of a statement goes through: one plan for each row of parameters.
+struct Steps {
+    state: Arc<SessionState>,
+    planned: Arc<Planned>,
+    rows: ParameterRows,
+    first: Option<Arc<dyn ExecutionPlan>>,
+}
+
+/// The executable plan with parameters bound. The last physical rule has checked it.
+async fn physical_plan(
+    state: &SessionState,
+    planned: &Planned,
+    values: Vec<datafusion::common::ScalarValue>,
+) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
+    let bound: LogicalPlan = planned.bind(values)?;
+    let optimized = state.optimize(&bound)?;
+    crate::govern::require_governed::require_governed_plan(&optimized)?;
+    Ok(state.query_planner().create_physical_plan(&optimized, state).await?)
+}
+
+/// The state every session starts from: functions, rules, settings, and no catalog.
+pub(crate) fn base_state(catalog: &str, options: &EngineOptions) -> SessionState {
+    let mut config = SessionConfig::new()
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(catalog, UNIFIED)
+        .with_information_schema(false)
+        .with_batch_size(options.batch_rows.max(1))
+        .with_target_partitions(options.partitions.max(1));
+    let settings = config.options_mut();
+    // Decimal literals are exact, as a bank's amounts are.
+    settings.sql_parser.parse_float_as_decimal = true;
+    settings.sql_parser.map_string_types_to_utf8view = false;
+    settings.sql_parser.collect_spans = true;
+    settings.explain.show_statistics = false;
+    settings.execution.time_zone = Some("+00:00".to_owned());
+    settings.execution.enable_recursive_ctes = false;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_scalar_functions(scalar_functions())
+        .with_aggregate_functions(aggregate_functions())
+        .with_window_functions(window_functions())
+        .with_expr_planners(expr_planners())
+        .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rules(physical_rules())
+        .build()
+}
+
+/// The schema of a result on the wire.
+pub(crate) fn result_schema(plan: &LogicalPlan) -> SchemaRef {
+    wire_schema(plan.schema().as_arrow())
+}
+
+/// A name for a run that nobody can guess.
+fn query_id() -> Result<String, EngineError> {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0_u8; 16];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|error| EngineError::internal("no random number could be drawn", &error))?;
+    Ok(hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// How long a statement of this session may take, for callers that wait.
+impl Session {
+    /// The project's `server.limits.query_timeout`.
+    pub fn query_timeout(&self) -> Duration {
+        self.engine.snapshot.catalog.project.server.limits.query_timeout
+    }
+}

@@ -1,0 +1,73 @@
+//! The statement rules as a client meets them, each with texts that pass and texts that are refused.
+
+mod admission;
+mod bounds;
+mod names;
+mod parameters;
+mod planning;
+
+use caliber_catalog::diagnostic::Code;
+
+use super::resolve_tables::VisibleNames;
+use super::{Admitted, ReadStatement, read_statement};
+
+/// A small bank, with the names that hurt.
+pub(super) struct Bank;
+
+const TABLES: &[(&str, &str, &[&str])] = &[
+    ("accounting", "client", &["client_id", "birth_number", "district_id"]),
+    ("accounting", "district", &["A1", "A2", "a3", "A3"]),
+    ("accounting", "order", &["order_id", "account_id", "k_symbol", "Größe", "客户"]),
+    ("credit", "loan", &["loan_id", "account_id", "amount", "status"]),
+    ("settlement", "trans", &["trans_id", "account_id", "amount", "info"]),
+    ("settlement", "Trans2", &["id"]),
+    ("unified", "customer_360", &["customer", "gender"]),
+    ("unified", "loan", &["id", "amount"]),
+];
+
+impl VisibleNames for Bank {
+    fn catalog(&self) -> &str {
+        "bank"
+    }
+
+    fn default_schema(&self) -> &str {
+        "unified"
+    }
+
+    fn schemas(&self) -> Vec<String> {
+        let mut schemas: Vec<String> = TABLES.iter().map(|(schema, _, _)| (*schema).to_owned()).collect();
+        schemas.dedup();
+        schemas
+    }
+
+    fn tables(&self, schema: &str) -> Vec<String> {
+        let tables = TABLES.iter().filter(|(of, _, _)| *of == schema);
+        tables.map(|(_, table, _)| (*table).to_owned()).collect()
+    }
+
+    fn columns(&self, schema: &str, table: &str) -> Option<Vec<String>> {
+        let found = TABLES.iter().find(|(of, name, _)| *of == schema && *name == table);
+        found.map(|(_, _, columns)| columns.iter().map(|column| (*column).to_owned()).collect())
+    }
+}
+
+/// Reads a statement that must be a query.
+pub(super) fn query(sql: &str) -> (ReadStatement, Box<datafusion::sql::sqlparser::ast::Query>) {
+    let statement = read_statement(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let Admitted::Query(query) = &statement.admitted else { panic!("{sql}: not a query") };
+    let query = query.clone();
+    (statement, query)
+}
+
+/// A statement is refused with a code; gives the message, a bar, and the text at the place.
+pub(super) fn refusal(sql: &str, code: Code) -> String {
+    match read_statement(sql) {
+        Ok(read) => panic!("{}: admitted as {:?}", &sql[..sql.len().min(200)], read.admitted),
+        Err(error) => {
+            assert_eq!(error.code, code, "{}: {error}", &sql[..sql.len().min(200)]);
+            assert!(!error.message.contains('\n'), "{error}");
+            let at = error.place.map(|place| sql[place.range].to_owned()).unwrap_or_default();
+            format!("{} | {at}", error.message)
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `caliber check`: is the project right?
+//!
+//! Owns: which findings are shown, and the summary line. Never: a finding of its own.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use caliber_catalog::diagnostic::{Code, Diagnostic, Severity};
+use caliber_catalog::project::Project;
+use caliber_catalog::snapshot::CatalogSnapshot;
+use caliber_connectors::FACTORIES;
+use caliber_engine::{Engine, EngineOptions};
+use clap::Args;
+
+use super::failure::{self, Failure};
+use super::project;
+
+/// Check a project: every finding at once, with its place and a fix
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  caliber check
+  caliber check --project bank --online")]
+pub struct Check {
+    /// The project's folder; by default the nearest upward that holds caliber.yaml
+    #[arg(long, value_name = "DIR")]
+    project: Option<PathBuf>,
+    /// Also connect to every source: tables and columns exist, keys are unique, references lead to one row
+    #[arg(long)]
+    online: bool,
+}
+
+impl Check {
+    /// Prints every finding; fails if one is an error.
+    pub async fn run(self) -> Result<(), Failure> {
+        let folder = project::folder(self.project.as_deref())?;
+        let (name, findings) = match project::load(&folder) {
+            Ok((project, mut findings)) => {
+                let name = project.name.clone();
+                findings.extend(self.beyond_the_files(Arc::new(project)).await);
+                (Some(name), findings)
+            }
+            Err(Failure::Findings(findings)) => (None, findings),
+            Err(other) => return Err(other),
+        };
+        failure::print(&findings);
+        let (errors, warnings) = counts(&findings);
+        let verdict = if errors > 0 { "failed" } else { "ok" };
+        let what = name.map_or_else(|| folder.display().to_string(), |name| format!("project `{name}`"));
+        let how = if self.online { "checked with its sources" } else { "checked" };
+        writeln!(std::io::stdout(), "{what}: {how}, {verdict}: {errors} error{}, {warnings} warning{}", plural(errors), plural(warnings))?;
+        if errors > 0 { Err(Failure::Said(1)) } else { Ok(()) }
+    }
+
+    async fn beyond_the_files(&self, project: Arc<Project>) -> Vec<Diagnostic> {
+        if !self.online {
+            return CatalogSnapshot::resolve(project, BTreeMap::new()).1;
+        }
+        match Engine::open(project, FACTORIES, EngineOptions::default()).await {
+            Ok((engine, mut findings)) => {
+                findings.iter_mut().for_each(unreachable_is_an_error);
+                findings.extend(engine.verify_online().await);
+                findings
+            }
+            Err(findings) => findings,
+        }
+    }
+}
+
+/// A server goes on without a source that is down; a check that was to reach it did not.
+fn unreachable_is_an_error(finding: &mut Diagnostic) {
+    if finding.code == Code::PRJ014 {
+        finding.severity = Severity::Error;
+    }
+}
+
+fn counts(findings: &[Diagnostic]) -> (usize, usize) {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    (errors, findings.len() - errors)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

@@ -1,0 +1,92 @@
+//! `caliber serve`: a project over Arrow Flight SQL until a signal ends it.
+//!
+//! Owns: the first line on standard output, the signals. Never: how to serve.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use caliber_engine::Engine;
+use clap::Args;
+
+use super::failure::{Failure, note};
+use super::project;
+use crate::{RunningServer, ServeConfig, serve};
+
+/// Serve a project over Arrow Flight SQL
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  caliber serve --project bank
+  caliber serve --project bank --listen 127.0.0.1:0")]
+pub struct Serve {
+    /// The project's folder; by default the nearest upward that holds caliber.yaml
+    #[arg(long, value_name = "DIR")]
+    project: Option<PathBuf>,
+    /// Address and port, instead of the project's; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+impl Serve {
+    /// Serves until a signal, then drains.
+    pub async fn run(self) -> Result<(), Failure> {
+        let engine = project::open(self.project.as_deref()).await?;
+        let server = start(engine, self.listen).await?;
+        announce(&server)?;
+        until_signal(server).await;
+        Ok(())
+    }
+}
+
+/// Starts serving `engine` as its project says, but for `listen`.
+pub async fn start(engine: Arc<Engine>, listen: Option<String>) -> Result<RunningServer, Failure> {
+    let snapshot = engine.snapshot();
+    let mut config = ServeConfig::of(&snapshot.project.server);
+    config.listen = listen.unwrap_or(config.listen);
+    serve(engine, snapshot.project.users.clone(), config).await.map_err(Failure::of)
+}
+
+/// The first line of standard output, which scripts wait for.
+pub fn announce(server: &RunningServer) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    writeln!(out, "flight-sql listening on {}", server.uri())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Returns once the server ended: by itself, or drained after SIGINT or SIGTERM.
+pub async fn until_signal(mut server: RunningServer) {
+    tokio::select! {
+        () = signal() => {}
+        () = server.ended() => return,
+    }
+    let running = server.running_statements();
+    if running > 0 {
+        note!("ending; {running} running statement{} may finish first", if running == 1 { "" } else { "s" });
+    }
+    // A second signal does not wait.
+    tokio::select! {
+        () = server.shutdown() => {}
+        () = signal() => {}
+    }
+}
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,34 @@
+//! What the tests of the whole product stand on: the program, its clients, the bank.
+//!
+//! Owns: starting and stopping what is tested. Never: an expectation.
+
+pub mod bank;
+pub mod engine;
+pub mod flight;
+pub mod program;
+pub mod python;
+pub mod rows;
+
+use std::path::PathBuf;
+
+/// The value of a variable that `cargo xtask test` or CI set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests are told by xtask what it provisioned; this is their one place"
+)]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Says what is not tested here and why. The one line a test may print.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+pub fn skipped(what: &str, why: &str) {
+    eprintln!("skipped {what}: {why}");
+}
+
+/// The checkout.
+pub fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}

@@ -1,0 +1,158 @@
+//! Every bound is an error with a code when it is reached, never a cut (INV-6), and a result is whole or an error (INV-8).
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, ensure};
+use caliber_engine::{AuditEnd, AuditSink, AuditStart, EngineOptions, Session};
+use caliber_tests::engine::{ask, open, principal};
+use tempfile::TempDir;
+
+const PROJECT: &str = "
+version: 1
+name: small
+server:
+  limits: { query_timeout: 2s, result_rows: 100, query_memory: 16MiB }
+sources:
+  shop: { connector: sqlite, path: shop.db }
+policies:
+  everything: { roles: [all], tables: ['*'] }
+";
+
+async fn session(options: EngineOptions) -> Result<(TempDir, Session)> {
+    let folder = tempfile::tempdir()?;
+    let database = rusqlite::Connection::open(folder.path().join("shop.db"))?;
+    database.execute_batch(
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, text TEXT NOT NULL, day DATE);
+         INSERT INTO n WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1000)
+             SELECT i, 'text ' || i, '2024-01-01' FROM c;
+         UPDATE n SET day = 'soon' WHERE id = 900;",
+    )?;
+    fs::write(folder.path().join("caliber.yaml"), PROJECT)?;
+    let (engine, _) = open(folder.path(), &[], options).await?;
+    Ok((folder, engine.session(principal(&["all"], &[]))))
+}
+
+async fn code(sql: &str) -> Result<String> {
+    let (_folder, session) = session(EngineOptions::default()).await?;
+    match ask(&session, sql).await {
+        Ok(rows) => anyhow::bail!(
+            "answered with {} rows: {}",
+            rows.len(),
+            sql.chars().take(80).collect::<String>()
+        ),
+        Err(error) => Ok(error.code.as_str().to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn inv6_a_result_with_too_many_rows_is_an_error() -> Result<()> {
+    ensure!(code("SELECT id FROM shop.n").await? == "LIM003");
+    let (_folder, session) = session(EngineOptions::default()).await?;
+    ensure!(
+        ask(&session, "SELECT id FROM shop.n ORDER BY id LIMIT 100")
+            .await?
+            .len()
+            == 100
+    );
+    ensure!(ask(&session, "SELECT count(*) FROM shop.n").await? == [["1000"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn inv6_a_statement_out_of_time_is_an_error() -> Result<()> {
+    let sql = "SELECT count(*) FROM shop.n a, shop.n b, shop.n c, shop.n d WHERE a.id + b.id + c.id > d.id";
+    ensure!(code(sql).await? == "LIM004");
+    Ok(())
+}
+
+#[tokio::test]
+async fn inv6_memory_is_bounded() -> Result<()> {
+    ensure!(code("SELECT count(DISTINCT repeat(a.text, 50) || b.text) FROM shop.n a, shop.n b").await? == "LIM002");
+    ensure!(code("SELECT length(repeat('x', 2000000000))").await? == "LIM002");
+    Ok(())
+}
+
+#[tokio::test]
+async fn inv6_length_depth_and_chains_are_bounded() -> Result<()> {
+    ensure!(code(&format!("SELECT '{}'", "x".repeat(300 * 1024))).await? == "LIM001");
+    ensure!(code(&format!("SELECT {}1{}", "(".repeat(2_000), ")".repeat(2_000))).await? == "LIM001");
+    ensure!(
+        code(&format!(
+            "SELECT id FROM shop.n WHERE {}",
+            vec!["id = 1"; 3_000].join(" OR ")
+        ))
+        .await?
+            == "LIM001"
+    );
+    ensure!(code(&format!("SELECT {}1", "- ".repeat(5_000))).await? == "LIM001");
+    let deep = (0..200).fold("SELECT 1 AS x".to_owned(), |inner, _| {
+        format!("SELECT x FROM ({inner}) AS t")
+    });
+    ensure!(code(&deep).await? == "LIM001");
+    Ok(())
+}
+
+/// A value that does not fit its column, far behind the first batch, fails the result as a whole.
+#[tokio::test]
+async fn inv8_a_bad_value_is_an_error_never_another_value() -> Result<()> {
+    ensure!(code("SELECT day, count(*) FROM shop.n GROUP BY day").await? == "SRC003");
+    let (_folder, session) = session(EngineOptions {
+        batch_rows: 10,
+        ..EngineOptions::default()
+    })
+    .await?;
+    let error = ask(&session, "SELECT id, day FROM shop.n WHERE id > 850").await;
+    ensure!(error.is_err_and(|error| error.code.as_str() == "SRC003" && !error.message.contains("soon")));
+    Ok(())
+}
+
+/// An audit that cannot be written refuses the statement.
+struct Broken(AtomicUsize);
+
+impl AuditSink for Broken {
+    fn started(&self, _: &AuditStart) -> std::result::Result<(), String> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err("the disk is full".to_owned())
+    }
+
+    fn ended(&self, _: &AuditEnd) {}
+}
+
+#[tokio::test]
+async fn nothing_leaves_without_an_audit_record() -> Result<()> {
+    let sink = Arc::new(Broken(AtomicUsize::new(0)));
+    let (_folder, session) = session(EngineOptions {
+        audit: sink.clone(),
+        ..EngineOptions::default()
+    })
+    .await?;
+    let error = ask(&session, "SELECT id FROM shop.n LIMIT 1").await;
+    ensure!(error.is_err_and(|error| error.code.as_str() == "SRV005"));
+    ensure!(sink.0.load(Ordering::SeqCst) == 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn statements_fail_with_the_code_of_their_mistake() -> Result<()> {
+    for (sql, wanted) in [
+        ("SELEC 1", "SQL001"),
+        ("DROP TABLE shop.n", "SQL002"),
+        ("SELECT 1; SELECT 2", "SQL003"),
+        ("SELECT * FROM shop.m", "SQL010"),
+        ("SELECT * FROM shap.n", "SQL011"),
+        ("SELECT texd FROM shop.n", "SQL012"),
+        ("SELECT uper(text) FROM shop.n", "SQL013"),
+        ("SELECT id FROM shop.n a JOIN shop.n b ON a.id = b.id", "SQL014"),
+        ("SELECT id, count(*) FROM shop.n", "SQL015"),
+        ("SELECT id FROM shop.n WHERE id = $1", "SQL016"),
+        ("SELECT CAST(text AS INT) FROM shop.n LIMIT 1", "SQL020"),
+        ("SELECT 1 / (id - 1) FROM shop.n WHERE id = 1", "SQL021"),
+        ("SELECT id * 9223372036854775807 FROM shop.n LIMIT 3", "SQL022"),
+    ] {
+        let found = code(sql).await?;
+        ensure!(found == wanted, "{sql}: {found}, wanted {wanted}");
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The tests of the whole product, one program.
+//!
+//! Owns: the list. Never: what a package can test by itself.
+
+/// Three departments of a real bank, over live PostgreSQL, MariaDB and SQLite (`../shared/bank`, where it is).
+mod bank;
+/// Statements that can fail on a hidden row behave as if it were not there (INV-3, INV-5).
+mod barrier;
+/// Bounds: reached, they are errors (INV-6, INV-8).
+mod bounds;
+/// `caliber check` over projects broken in every way we know.
+mod broken_projects;
+/// The program and its demo, as a newcomer meets them.
+mod cli;
+/// What several policies at once mean, over two departments.
+mod policies;
+/// `queries/slt/**/*.slt`, the principal as the connection's name.
+mod slt;

@@ -1,0 +1,57 @@
+//! `cargo xtask`: everything a contributor or CI runs, in Rust, so that it works wherever the product does.
+//!
+//! Owns: the words `check`, `tidy`, `test` and what each runs. Never: part of what ships; nothing depends on it.
+
+mod check;
+mod provision;
+mod run;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::run::say;
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  check                     rustfmt, tidy, typos, supply chain, clippy -D warnings
+  tidy                      only the rules of this workspace (also run as tests)
+  test [filter] [options]   every test, with private PostgreSQL and MariaDB servers
+    --no-install            install nothing; say what is missing (also CALIBER_NO_INSTALL=1)
+    -- ARGS                 ARGS for the test programs
+
+examples:
+  cargo xtask test
+  cargo xtask test barrier -- --nocapture";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((task, rest)) = arguments.split_first() else {
+        bail!("no task\n\n{USAGE}");
+    };
+    match (task.as_str(), rest) {
+        ("check", []) => check::check(&Workspace::open()?),
+        ("tidy", []) => tidy::tidy(&Workspace::open()?),
+        ("test", rest) => test::test(&Workspace::open()?, &test::Options::parse(rest)?),
+        ("help" | "--help" | "-h", _) => {
+            say(USAGE);
+            Ok(())
+        }
+        _ => bail!("`{}` is not a task\n\n{USAGE}", arguments.join(" ")),
+    }
+}

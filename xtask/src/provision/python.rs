@@ -1,0 +1,72 @@
+//! Python environments under the target folder: one with the client libraries, one for each tool.
+//!
+//! Owns: making them once and again when what is pinned changes. Never: touches the machine's own Python.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{Consent, install};
+use crate::run::{run, say};
+use crate::workspace::Workspace;
+
+/// The client libraries, pinned.
+const CLIENTS: &str = "tests/clients/requirements.txt";
+
+/// The interpreter with which `tests/clients` run.
+pub fn clients(workspace: &Workspace, consent: Consent) -> Result<PathBuf> {
+    let requirements =
+        fs::read_to_string(workspace.root.join(CLIENTS)).with_context(|| format!("cannot read {CLIENTS}"))?;
+    environment(workspace, "clients", &requirements, consent).map(|folder| folder.join("bin/python"))
+}
+
+/// A program that a PyPI package ships.
+pub fn tool(workspace: &Workspace, program: &str, requirement: &str) -> Result<PathBuf> {
+    environment(workspace, program, requirement, Consent::Given).map(|folder| folder.join("bin").join(program))
+}
+
+/// A virtual environment that holds exactly `requirements`.
+fn environment(workspace: &Workspace, name: &str, requirements: &str, consent: Consent) -> Result<PathBuf> {
+    let folder = workspace.target()?.join("python").join(name);
+    let stamp = folder.join("installed-requirements.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == requirements) {
+        return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    if create(workspace, &folder).is_err() {
+        install(workspace, &["python3-venv"], consent).context("a Python environment cannot be made")?;
+        create(workspace, &folder)?;
+    }
+    let list = folder.join("requirements.txt");
+    fs::write(&list, requirements).with_context(|| format!("cannot write {}", list.display()))?;
+    let python = folder.join("bin/python");
+    // Binary packages only: nobody's build script runs, and only a C compiler is ever needed.
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--only-binary",
+        ":all:",
+    ];
+    run(workspace
+        .command(&python.to_string_lossy())
+        .args(pip)
+        .arg("--requirement")
+        .arg(&list))?;
+    fs::rename(&list, &stamp).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(folder)
+}
+
+fn create(workspace: &Workspace, folder: &Path) -> Result<()> {
+    say(&format!("making a Python environment in {}", folder.display()));
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    run(workspace.command("python3").args(["-m", "venv", "--clear"]).arg(folder))
+}
