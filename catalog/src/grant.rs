@@ -3,6 +3,7 @@
 //! Owns: the decision as data, for the engine to enforce. Never: enforces it, evaluates SQL.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::diagnostic::Place;
 use crate::name::TableName;
@@ -80,6 +81,19 @@ pub struct KeyStep {
 pub struct SqlText {
     /// The text, after `${…}` was resolved.
     pub text: String,
-    /// Where it stands.
+    /// Where it stands: without its quotes.
     pub place: Place,
+}
+
+impl SqlText {
+    /// The place of a part of the text, for an error inside it: exact where the file holds the text as it stands
+    /// (no `${…}`, no escapes, one line), else the whole.
+    pub fn place_of(&self, part: Range<usize>) -> Place {
+        let verbatim = self.place.source.text.get(self.place.range.clone()) == Some(self.text.as_str());
+        if verbatim && part.end <= self.text.len() {
+            self.place.part(part)
+        } else {
+            self.place.clone()
+        }
+    }
 }

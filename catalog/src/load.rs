@@ -43,7 +43,10 @@ pub trait Environment {
 pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
-    #[expect(clippy::disallowed_methods, reason = "this is the configuration's one door to the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the configuration's one door to the environment"
+    )]
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -53,14 +56,29 @@ impl Environment for ProcessEnvironment {
 ///
 /// `kinds` are the connectors of this build. Errors: every finding, at least one of them an error, in the order of
 /// files and places. Success: the project, and warnings.
-pub fn load(folder: &Path, environment: &dyn Environment, kinds: &[ConnectorKind]) -> Result<(Project, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn load(
+    folder: &Path,
+    environment: &dyn Environment,
+    kinds: &[ConnectorKind],
+) -> Result<(Project, Vec<Diagnostic>), Vec<Diagnostic>> {
     let unreadable = |reason: String, help: &str| {
-        Err(vec![Diagnostic::error(Code::PRJ001, format!("the project folder `{}` {reason}", folder.display())).help(help)])
+        Err(vec![
+            Diagnostic::error(
+                Code::PRJ001,
+                format!("the project folder `{}` {reason}", folder.display()),
+            )
+            .help(help),
+        ])
     };
     let root = match folder.canonicalize() {
         Ok(root) if root.is_dir() => root,
         Ok(_) => return unreadable("is not a folder".into(), "give the folder that holds `caliber.yaml`"),
-        Err(error) => return unreadable(format!("cannot be read: {}", error.kind()), "give the folder that holds `caliber.yaml`"),
+        Err(error) => {
+            return unreadable(
+                format!("cannot be read: {}", error.kind()),
+                "give the folder that holds `caliber.yaml`",
+            );
+        }
     };
     let mut findings = Findings::default();
     let texts = files::read(&root, &mut findings);
@@ -77,7 +95,12 @@ pub fn load(folder: &Path, environment: &dyn Environment, kinds: &[ConnectorKind
     let sections = merge::merge(trees, &mut findings);
     let main = texts.iter().find(|text| text.name == MAIN_FILE).cloned();
     let top = Place::new(main.unwrap_or_else(|| SourceText::guarded(MAIN_FILE, "")), 0..0);
-    let mut checker = Checker { findings: &mut findings, environment, root: &root, kinds };
+    let mut checker = Checker {
+        findings: &mut findings,
+        environment,
+        root: &root,
+        kinds,
+    };
     let fields = checker.project(&sections, &top);
     let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
     let project = model::build(&fields, &root, kinds, &names, &mut findings);

@@ -21,7 +21,10 @@ pub struct TableName {
 impl TableName {
     /// A name of two parts, taken as they are.
     pub fn new(schema: impl Into<String>, table: impl Into<String>) -> Self {
-        Self { schema: schema.into(), table: table.into() }
+        Self {
+            schema: schema.into(),
+            table: table.into(),
+        }
     }
 }
 

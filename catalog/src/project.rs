@@ -109,7 +109,11 @@ pub struct Label(pub BTreeMap<String, String>);
 impl Label {
     /// The text in `language`, else the one without language, else English, else the first.
     pub fn text(&self, language: &str) -> Option<&str> {
-        [language, "", "en"].iter().find_map(|key| self.0.get(*key)).or_else(|| self.0.values().next()).map(String::as_str)
+        [language, "", "en"]
+            .iter()
+            .find_map(|key| self.0.get(*key))
+            .or_else(|| self.0.values().next())
+            .map(String::as_str)
     }
 }
 
@@ -271,13 +275,22 @@ pub struct User {
 impl User {
     /// The principal this user is once logged in.
     pub fn principal(&self) -> Principal {
-        Principal { name: self.name.clone(), roles: self.roles.clone(), attributes: self.attributes.clone() }
+        Principal {
+            name: self.name.clone(),
+            roles: self.roles.clone(),
+            attributes: self.attributes.clone(),
+        }
     }
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
-        Self { flight_listen: "127.0.0.1:50051".into(), flight_tls: None, http_listen: None, limits: Limits::default() }
+        Self {
+            flight_listen: "127.0.0.1:50051".into(),
+            flight_tls: None,
+            http_listen: None,
+            limits: Limits::default(),
+        }
     }
 }
 

@@ -37,9 +37,19 @@ impl CatalogSnapshot {
     /// must not be served; sources missing from `schemas` are passed over (their names cannot be checked).
     pub fn resolve(project: Arc<Project>, schemas: BTreeMap<String, Arc<SourceSchema>>) -> (Self, Vec<Diagnostic>) {
         let references = References::new(&project, &schemas);
-        let paths = project.entities.values().map(|entity| (entity.name.clone(), EntityPaths::new(entity, &references))).collect();
+        let paths = project
+            .entities
+            .values()
+            .map(|entity| (entity.name.clone(), EntityPaths::new(entity, &references)))
+            .collect();
         let version = version(&project, &schemas);
-        let snapshot = Self { project, schemas, version, references, paths };
+        let snapshot = Self {
+            project,
+            schemas,
+            version,
+            references,
+            paths,
+        };
         let findings = findings::find(&snapshot);
         (snapshot, findings)
     }
@@ -61,7 +71,18 @@ impl CatalogSnapshot {
 
     /// Every source table that exists for `principal`, sorted.
     pub fn tables(&self, principal: &Principal) -> Vec<TableName> {
-        self.source_tables().filter(|table| self.decide(principal, table).is_some()).collect()
+        let described = self
+            .schemas
+            .iter()
+            .flat_map(|(source, schema)| schema.tables.iter().map(move |table| (source, table)));
+        let mut tables: Vec<TableName> = described
+            .filter_map(|(source, table)| {
+                let name = TableName::new(source, &table.name);
+                policy::decide(&self.project, &self.paths, principal, &name, table).map(|grant| grant.table)
+            })
+            .collect();
+        tables.sort();
+        tables
     }
 
     /// The entities of the project, sorted by name.
@@ -71,14 +92,19 @@ impl CatalogSnapshot {
 
     /// Whether some policy with `admin: true` applies to `principal`.
     pub fn is_admin(&self, principal: &Principal) -> bool {
-        self.project.policies.iter().any(|policy| policy.admin && policy::applies(policy, principal))
+        self.project
+            .policies
+            .iter()
+            .any(|policy| policy.admin && policy::applies(policy, principal))
     }
 
     /// The to-one references of `table`: declared ones, and the foreign keys its source enforces, by column.
     pub fn references(&self, table: &TableName) -> BTreeMap<String, ColumnName> {
         let mut by_column = BTreeMap::new();
         for link in self.references.of(table) {
-            by_column.entry(link.column.clone()).or_insert_with(|| link.target.clone());
+            by_column
+                .entry(link.column.clone())
+                .or_insert_with(|| link.target.clone());
         }
         by_column
     }
@@ -88,7 +114,12 @@ impl CatalogSnapshot {
         let mut tables: Vec<TableName> = self
             .schemas
             .iter()
-            .flat_map(|(source, schema)| schema.tables.iter().map(move |table| TableName::new(source, &table.name)))
+            .flat_map(|(source, schema)| {
+                schema
+                    .tables
+                    .iter()
+                    .map(move |table| TableName::new(source, &table.name))
+            })
             .collect();
         tables.sort();
         tables.into_iter()
@@ -102,10 +133,20 @@ fn version(project: &Project, schemas: &BTreeMap<String, Arc<SourceSchema>>) -> 
     for (source, schema) in schemas {
         digest.part("source").part(source);
         for table in &schema.tables {
-            digest.part("table").part(&table.name).part(table.namespace.as_deref().unwrap_or_default()).part(&table.is_view.to_string());
+            digest
+                .part("table")
+                .part(&table.name)
+                .part(table.namespace.as_deref().unwrap_or_default())
+                .part(&table.is_view.to_string());
             for column in &table.columns {
-                digest.part("column").part(&column.name).part(&column.data_type.to_string()).part(&column.native_type);
-                digest.part(&column.nullable.to_string()).part(&column.comparable.to_string());
+                digest
+                    .part("column")
+                    .part(&column.name)
+                    .part(&column.data_type.to_string())
+                    .part(&column.native_type);
+                digest
+                    .part(&column.nullable.to_string())
+                    .part(&column.comparable.to_string());
             }
             for key in std::iter::once(&table.primary_key).chain(&table.unique_keys) {
                 digest.part("key");

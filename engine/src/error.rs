@@ -171,6 +171,9 @@ impl EngineError {
         }
         if line.starts_with("Invalid function") {
             let name = line.split('\'').nth(1).unwrap_or_default();
+            if crate::statement::refused(name) {
+                return Self::new(Code::SQL002, format!("function `{name}` is not allowed"));
+            }
             return Self::new(Code::SQL013, format!("function `{name}` not found"));
         }
         Self::new(Code::SQL015, line)

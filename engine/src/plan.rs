@@ -248,7 +248,7 @@ async fn explain_plan(session: &Session, state: &SessionState, planned: &Planned
     let logical = state.optimize(&bound)?;
     let physical = state.query_planner().create_physical_plan(&logical, state).await?;
     let text = crate::explain::explain(&logical, &physical, session.is_admin(), session.engine.options.pushdown)?;
-    let lines: ArrayRef = Arc::new(StringArray::from_iter_values(text.lines()));
+    let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
     let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, true)]));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![lines])
         .map_err(|error| EngineError::internal("an explanation could not be built", &error))?;

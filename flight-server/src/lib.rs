@@ -7,6 +7,7 @@ mod authenticate;
 mod backoff;
 pub mod cli;
 mod connections;
+pub mod demo;
 mod encode;
 mod front;
 mod metadata;

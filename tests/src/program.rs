@@ -5,13 +5,15 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::root;
+
+/// The longest a program may take until it serves: the demo makes its bank first.
+const START_MAX: Duration = Duration::from_secs(120);
 
 /// What a run left.
 #[derive(Debug)]
@@ -105,7 +107,51 @@ pub struct Server {
     guard: Child,
     /// While it is open, the server lives.
     leash: Option<ChildStdin>,
-    printed: JoinHandle<String>,
+    out: Arc<Printed>,
+    notes: Arc<Printed>,
+}
+
+/// What a running program has printed so far. A thread reads it to its end, so that the program never waits for a reader.
+#[derive(Default)]
+struct Printed {
+    /// The text, and whether it has ended.
+    text: Mutex<(String, bool)>,
+    more: Condvar,
+}
+
+impl Printed {
+    fn of(pipe: impl Read + Send + 'static) -> Arc<Self> {
+        let printed = Arc::new(Self::default());
+        let writer = printed.clone();
+        std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                writer.add(&String::from_utf8_lossy(&line), false);
+                line.clear();
+            }
+            writer.add("", true);
+        });
+        printed
+    }
+
+    fn add(&self, line: &str, ended: bool) {
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        text.0.push_str(line);
+        text.1 = ended;
+        self.more.notify_all();
+    }
+
+    /// The text, once it is what `enough` wants or has ended, and at the latest after `within`.
+    fn until(&self, within: Duration, enough: impl Fn(&str) -> bool) -> String {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |(text, ended): &mut (String, bool)| !*ended && !enough(text);
+        let (text, _) = self
+            .more
+            .wait_timeout_while(text, within, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        text.0.clone()
+    }
 }
 
 /// Starts the program, and ends it in good order once standard input closes. Its exit code becomes this shell's.
@@ -142,61 +188,62 @@ impl Server {
             .stderr(Stdio::piped());
         let mut guard = guard.spawn().context("cannot start sh")?;
         let leash = guard.stdin.take();
-        let out = guard.stdout.take().context("no standard output")?;
-        let mut notes = guard.stderr.take().context("no standard error")?;
-        // Both pipes are read to their end, so that the server never waits for a reader.
-        let noted = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = notes.read_to_string(&mut text);
-            text
-        });
-        let mut out = BufReader::new(out);
-        let mut first = String::new();
-        out.read_line(&mut first).context("standard output is not text")?;
-        let Some(uri) = first
-            .trim_end()
-            .strip_prefix("flight-sql listening on ")
-            .map(str::to_owned)
-        else {
-            drop(leash);
-            let notes = noted.join().unwrap_or_default();
+        let out = Printed::of(guard.stdout.take().context("no standard output")?);
+        let notes = Printed::of(guard.stderr.take().context("no standard error")?);
+        let first = out.until(START_MAX, |text| text.contains('\n'));
+        let uri = first
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("flight-sql listening on "))
+            .map(str::to_owned);
+        let server = Self {
+            uri: uri.clone().unwrap_or_default(),
+            guard,
+            leash,
+            out,
+            notes,
+        };
+        if uri.is_none() {
+            let notes = server.notes.until(Duration::from_secs(1), |_| false);
             bail!(
                 "caliber {} did not serve; it printed `{}`\n{notes}",
                 arguments.join(" "),
                 first.trim_end()
             );
+        }
+        Ok(server)
+    }
+
+    /// What it has printed, notes and data, once that is what `enough` wants.
+    pub fn printed(&self, enough: impl Fn(&str) -> bool) -> Result<String> {
+        let both = || {
+            [&self.out, &self.notes]
+                .map(|printed| printed.until(Duration::ZERO, |_| true))
+                .concat()
         };
-        let printed = std::thread::spawn(move || {
-            let mut text = first;
-            let _ = out.read_to_string(&mut text);
-            text
-        });
-        Ok(Self {
-            uri,
-            guard,
-            leash,
-            printed,
-        })
+        let asked = Instant::now();
+        loop {
+            let text = both();
+            if enough(&text) {
+                return Ok(text);
+            }
+            ensure!(asked.elapsed() < START_MAX, "it printed\n{text}");
+            self.notes.until(Duration::from_millis(50), |_| false);
+        }
     }
 
     /// Asks it to end (SIGTERM), waits, and gives its exit and all it printed on standard output.
     pub fn stop(mut self, within: Duration) -> Result<(ExitStatus, String)> {
         let asked = Instant::now();
         self.pull();
-        let status = loop {
+        let printed = self.out.until(within, |_| false);
+        while asked.elapsed() < within {
             if let Some(status) = self.guard.try_wait()? {
-                break status;
+                return Ok((status, printed));
             }
-            ensure!(asked.elapsed() < within, "the server did not end within {within:?}");
             std::thread::yield_now();
-        };
-        let printed = std::mem::replace(&mut self.printed, std::thread::spawn(String::new));
-        Ok((
-            status,
-            printed
-                .join()
-                .map_err(|_| anyhow::anyhow!("its output could not be read"))?,
-        ))
+        }
+        bail!("the server did not end within {within:?}");
     }
 
     fn pull(&mut self) {

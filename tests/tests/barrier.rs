@@ -23,20 +23,11 @@ type Outcome = std::result::Result<Vec<Vec<String>>, String>;
 
 /// The principal who sees the rows whose bucket lies under `share`; a row without a bucket is nobody's.
 fn part(share: i64) -> Principal {
-    let attributes = BTreeMap::from([("share".to_owned(), AttributeValue::Int(share))]);
-    Principal {
-        name: format!("part{share}"),
-        roles: vec!["part".to_owned()],
-        attributes,
-    }
+    engine::principal(&["part"], &[("share", AttributeValue::Int(share))])
 }
 
 fn whole() -> Principal {
-    Principal {
-        name: "whole".to_owned(),
-        roles: vec!["whole".to_owned()],
-        attributes: BTreeMap::new(),
-    }
+    engine::principal(&["whole"], &[])
 }
 
 async fn outcome(session: &Session, statement: &Statement, sql: &str) -> Outcome {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use async_trait::async_trait;
 use caliber_tests::flight::{Client, Refusal};
 use caliber_tests::program::Server;
 use caliber_tests::{root, rows};
@@ -13,6 +14,7 @@ use sqllogictest::{AsyncDB, Connection, DBOutput, DefaultColumnType, Record, Run
 /// A principal's connection, as the runner wants it.
 struct Principal(Client);
 
+#[async_trait]
 impl AsyncDB for Principal {
     type Error = Refusal;
     type ColumnType = DefaultColumnType;

@@ -21,13 +21,21 @@ pub struct SourceText {
 impl SourceText {
     /// A text under a name, shown as it is: a statement, shown only to the one who wrote it.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into(), cover: None })
+        Arc::new(Self {
+            name: name.into(),
+            text: text.into(),
+            cover: None,
+        })
     }
 
     /// A text that may hold secrets. Until [`SourceText::reveal`] says which parts are safe to show, whatever
     /// looks like a secret is covered.
     pub fn guarded(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into(), cover: Some(OnceLock::new()) })
+        Arc::new(Self {
+            name: name.into(),
+            text: text.into(),
+            cover: Some(OnceLock::new()),
+        })
     }
 
     /// Says what of a guarded text may be shown: `clear` as it is, the rest of `values` as asterisks. The first
@@ -89,22 +97,31 @@ impl Place {
     /// A part of this place, by offsets from its start; brought within the text.
     pub fn part(&self, part: Range<usize>) -> Self {
         let start = self.range.start;
-        Self::new(Arc::clone(&self.source), start.saturating_add(part.start)..start.saturating_add(part.end))
+        Self::new(
+            Arc::clone(&self.source),
+            start.saturating_add(part.start)..start.saturating_add(part.end),
+        )
     }
 
     /// The line and column of the start, each from 1, columns counted in characters.
     pub fn line_column(&self) -> (usize, usize) {
-        let before = &self.source.text[..self.range.start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let before = self.source.text.get(..self.range.start).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        (before.matches('\n').count() + 1, line.chars().count() + 1)
     }
 
     /// The range of the whole line the start stands on, without its line end.
     pub(super) fn line_range(&self) -> Range<usize> {
-        let text = &self.source.text;
-        let start = text[..self.range.start].rfind('\n').map_or(0, |at| at + 1);
-        let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-        start..start + text[start..end].trim_end_matches('\r').len()
+        let text = self.source.text.as_str();
+        let start = text
+            .get(..self.range.start)
+            .and_then(|before| before.rfind('\n'))
+            .map_or(0, |at| at + 1);
+        let line = text
+            .get(start..)
+            .and_then(|rest| rest.split('\n').next())
+            .unwrap_or_default();
+        start..start + line.trim_end_matches('\r').len()
     }
 
     /// The whole line the start stands on, without its line end, secrets covered: one character for each of the
@@ -112,7 +129,7 @@ impl Place {
     pub fn shown_line(&self) -> String {
         let line = self.line_range();
         match &self.source.cover {
-            None => self.source.text[line].to_string(),
+            None => self.source.text.get(line).unwrap_or_default().to_string(),
             Some(cover) => match cover.get() {
                 Some(cover) => cover.show(&self.source.text, line),
                 None => redact::show_unparsed(&self.source.text, line),

@@ -24,7 +24,11 @@ impl Cover {
     /// The line, values that are not clear as asterisks; a comment ends it.
     pub(super) fn show(&self, text: &str, line: Range<usize>) -> String {
         let near = |ranges: &[Range<usize>]| -> Vec<Range<usize>> {
-            ranges.iter().filter(|range| range.start < line.end && range.end > line.start).cloned().collect()
+            ranges
+                .iter()
+                .filter(|range| range.start < line.end && range.end > line.start)
+                .cloned()
+                .collect()
         };
         let (clear, values) = (near(&self.clear), near(&self.values));
         let mut shown = String::with_capacity(line.len());
@@ -64,14 +68,22 @@ pub(super) fn show_unparsed(text: &str, line: Range<usize>) -> String {
             quote = if part.contains(open) { None } else { Some(open) };
         } else if hiding.is_some_and(|deep| blank || indent > deep) {
             cut = 0;
+        } else if !part.contains(':') && !part.trim_start().starts_with('-') {
+            // Neither a key nor an item: the rest of something, whatever its indentation says.
+            cut = 0;
         } else {
             hiding = secret.map(|_| indent);
-            quote = ['"', '\''].into_iter().find(|mark| part[word..].matches(*mark).count() % 2 == 1);
+            quote = ['"', '\'']
+                .into_iter()
+                .find(|mark| part[word..].matches(*mark).count() % 2 == 1);
         }
         if start == line.start {
             let part = part.trim_end_matches('\r');
             let cut = cut.min(part.len());
-            let covered: String = part[cut..].chars().map(|c| if c.is_whitespace() { c } else { '*' }).collect();
+            let covered: String = part[cut..]
+                .chars()
+                .map(|c| if c.is_whitespace() { c } else { '*' })
+                .collect();
             return cover_addresses(&format!("{}{covered}", &part[..cut]));
         }
         start += part.len() + 1;
@@ -86,7 +98,12 @@ fn secret_from(line: &str) -> Option<(usize, usize)> {
         let end = at + word.len();
         if smells_secret(word) {
             let rest = &line[end..];
-            return Some((end, end + rest.find(|c: char| !c.is_whitespace() && !":=\"'".contains(c)).unwrap_or(rest.len())));
+            return Some((
+                end,
+                end + rest
+                    .find(|c: char| !c.is_whitespace() && !":=\"'".contains(c))
+                    .unwrap_or(rest.len()),
+            ));
         }
         at = end + line[end..].chars().next().map_or(0, char::len_utf8);
     }
@@ -101,19 +118,26 @@ fn smells_secret(word: &str) -> bool {
     PARTS.iter().any(|part| word.contains(part)) || (word.len() > 3 && WORDS.iter().any(|known| near(&known)))
 }
 
-/// Covers what stands between `://` and `@`: an address's user and password.
+/// Covers what stands before an `@`, back to a space, a quote or `://`: an address's user and password.
 fn cover_addresses(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
+    let mut parts = line.split('@').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            shown.push_str(part);
+            break;
+        }
+        let word = part
+            .rfind(|c: char| c.is_whitespace() || c == '"' || c == '\'')
+            .map_or(0, |at| at + 1);
+        let (before, word) = part.split_at(word);
+        let user = word.rfind("://").map_or(0, |at| at + 3);
+        let (scheme, user) = word.split_at(user);
         shown.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(after.len());
-        let user = after[..end].rfind('@').unwrap_or(0);
-        shown.extend(after[..user].chars().map(|_| '*'));
-        rest = &after[user..];
+        shown.push_str(scheme);
+        shown.extend(user.chars().map(|_| '*'));
+        shown.push('@');
     }
-    shown.push_str(rest);
     shown
 }
 
@@ -131,6 +155,7 @@ mod tests {
         check("connector: postgres", "connector: postgres");
         check("password: hunter2", "password: *******");
         check("pasword hunter2", "pasword *******");
+        check("a:\nhunter2 {", "******* *");
         check("url: |\n  postgres and more", "  ******** *** ****");
         check("password: \"one\n two\" three", " **** *****");
         check("password: \"one\ntwo\" three", "**** *****");

@@ -1,4 +1,4 @@
-//! The error shape, as `docs/errors/README.md` shows it: first line complete alone, then place, line, caret, help.
+//! The error shape: a first line complete alone, then place, line, caret and help.
 //!
 //! Owns: layout in columns of a terminal. Never: colour, or the choice of what may be shown (`redact`).
 
@@ -18,9 +18,19 @@ pub fn render(diagnostic: &Diagnostic) -> String {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let mut out = format!("{severity}[{}]: {}\n", diagnostic.code.as_str(), one_line(&diagnostic.message));
-    let places = diagnostic.place.iter().chain(diagnostic.related.iter().map(|(place, _)| place));
-    let gutter = places.map(|place| place.line_column().0.to_string().len()).max().unwrap_or(1);
+    let mut out = format!(
+        "{severity}[{}]: {}\n",
+        diagnostic.code.as_str(),
+        one_line(&diagnostic.message)
+    );
+    let places = diagnostic
+        .place
+        .iter()
+        .chain(diagnostic.related.iter().map(|(place, _)| place));
+    let gutter = places
+        .map(|place| place.line_column().0.to_string().len())
+        .max()
+        .unwrap_or(1);
     if let Some(place) = &diagnostic.place {
         snippet(&mut out, place, diagnostic.label.as_deref(), gutter, "-->", '^');
     }
@@ -40,7 +50,11 @@ pub fn render(diagnostic: &Diagnostic) -> String {
 
 fn snippet(out: &mut String, place: &Place, label: Option<&str>, gutter: usize, arrow: &str, mark: char) {
     let (line, column) = place.line_column();
-    out.push_str(&format!("{:gutter$} {arrow} {}:{line}:{column}\n", "", one_line(&place.source.name)));
+    out.push_str(&format!(
+        "{:gutter$} {arrow} {}:{line}:{column}\n",
+        "",
+        one_line(&place.source.name)
+    ));
     let label = label.map(one_line).unwrap_or_default();
     if place.source.text.is_empty() {
         if !label.is_empty() {
@@ -49,8 +63,13 @@ fn snippet(out: &mut String, place: &Place, label: Option<&str>, gutter: usize, 
         return;
     }
     let range = place.line_range();
-    let marked = place.range.end.min(range.end).max(place.range.start) - place.range.start;
-    let marked = place.source.text[place.range.start..place.range.start + marked].chars().count();
+    let marked = place
+        .source
+        .text
+        .get(place.range.start..place.range.end.min(range.end))
+        .unwrap_or_default()
+        .chars()
+        .count();
     let (shown, caret, run) = window(&place.shown_line(), column - 1, marked);
     let run: String = std::iter::repeat_n(mark, run).collect();
     out.push_str(&format!("{:gutter$} |\n", ""));
@@ -63,7 +82,12 @@ fn snippet(out: &mut String, place: &Place, label: Option<&str>, gutter: usize, 
 fn window(line: &str, start: usize, length: usize) -> (String, usize, usize) {
     let cells: Vec<(String, usize)> = line.chars().map(cell).collect();
     let width = |from: usize, to: usize| -> usize {
-        cells.iter().skip(from).take(to.saturating_sub(from)).map(|(_, width)| width).sum()
+        cells
+            .iter()
+            .skip(from)
+            .take(to.saturating_sub(from))
+            .map(|(_, width)| width)
+            .sum()
     };
     // A place may stand past what is shown of its line, where a comment was left out or the text has ended.
     let missing = start.saturating_sub(cells.len());
@@ -76,9 +100,18 @@ fn window(line: &str, start: usize, length: usize) -> (String, usize, usize) {
     }
     let cut = if first > 0 { "…" } else { "" };
     let tail = if last < cells.len() { "…" } else { "" };
-    let shown: String = cells.iter().skip(first).take(last - first).map(|(text, _)| text.as_str()).collect();
+    let shown: String = cells
+        .iter()
+        .skip(first)
+        .take(last - first)
+        .map(|(text, _)| text.as_str())
+        .collect();
     let caret = width(first, start) + missing + cut.chars().count();
-    (format!("{cut}{shown}{tail}"), caret, width(start, (start + length).min(last)).max(1))
+    (
+        format!("{cut}{shown}{tail}"),
+        caret,
+        width(start, (start + length).min(last)).max(1),
+    )
 }
 
 /// How a character is shown, and how many columns that takes.
@@ -93,11 +126,17 @@ fn cell(character: char) -> (String, usize) {
 /// Control characters and those that turn the direction of writing could hide or forge output.
 fn printable(character: char) -> char {
     let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    if character.is_control() || turns { '\u{fffd}' } else { character }
+    if character.is_control() || turns {
+        '\u{fffd}'
+    } else {
+        character
+    }
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { printable(c) }).collect()
+    text.chars()
+        .map(|c| if c == '\n' || c == '\t' { ' ' } else { printable(c) })
+        .collect()
 }
 
 #[cfg(test)]
@@ -137,7 +176,11 @@ mod tests {
             Place::new(file.clone(), start..start + word.len())
         };
         check(
-            Diagnostic::warning(Code::PRJ006, "twice").at(at("部门")).label("here").related(at("x"), "first").related(at("b"), "then"),
+            Diagnostic::warning(Code::PRJ006, "twice")
+                .at(at("部门"))
+                .label("here")
+                .related(at("x"), "first")
+                .related(at("b"), "then"),
             &[
                 "warning[PRJ006]: twice",
                 "   --> m/a.yaml:10:7",
@@ -160,16 +203,26 @@ mod tests {
     fn nothing_to_show_and_nowhere() {
         let file = SourceText::guarded("empty.yaml", "");
         check(
-            Diagnostic::error(Code::PRJ002, "`empty.yaml` is empty").at(Place::new(file, 0..0)).label("nothing here"),
-            &["error[PRJ002]: `empty.yaml` is empty", "  --> empty.yaml:1:1", "  = nothing here"],
+            Diagnostic::error(Code::PRJ002, "`empty.yaml` is empty")
+                .at(Place::new(file, 0..0))
+                .label("nothing here"),
+            &[
+                "error[PRJ002]: `empty.yaml` is empty",
+                "  --> empty.yaml:1:1",
+                "  = nothing here",
+            ],
         );
-        check(Diagnostic::error(Code::INT001, "a\nb\u{1b}[31m").help("c"), &["error[INT001]: a b\u{fffd}[31m", "  = help: c"]);
+        check(
+            Diagnostic::error(Code::INT001, "a\nb\u{1b}[31m").help("c"),
+            &["error[INT001]: a b\u{fffd}[31m", "  = help: c"],
+        );
     }
 
     #[test]
     fn long_lines_are_cut_around_the_mark() {
         let text = format!("{}bad{}", "x ".repeat(4000), " y".repeat(4000));
-        let rendered = render(&Diagnostic::error(Code::SQL001, "m").at(Place::new(SourceText::new("query", text), 8000..8003)));
+        let rendered =
+            render(&Diagnostic::error(Code::SQL001, "m").at(Place::new(SourceText::new("query", text), 8000..8003)));
         let lines: Vec<&str> = rendered.lines().collect();
         let column = lines[4].find('^').unwrap();
         assert!(lines[3].chars().count() < 200, "{rendered}");

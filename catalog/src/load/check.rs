@@ -5,13 +5,13 @@
 
 use std::path::Path;
 
+use super::Environment;
 use super::format::{PROJECT, VERSION};
 use super::interpolate;
 use super::node::{Entry, Findings, Key, Kind, Node};
 use super::scalar;
 use super::shape::{Field, Keys, Record, Shape, option_shape};
 use super::value::{Fields, Text, Value};
-use super::Environment;
 use crate::diagnostic::{Code, Diagnostic, Place, did_you_mean};
 use crate::name::RESERVED_SCHEMAS;
 use crate::principal::AttributeValue;
@@ -39,15 +39,19 @@ impl Checker<'_> {
     /// The value of `node` if it has `shape`; `owner` is where a missing key is reported.
     fn value(&mut self, node: &Node, shape: &Shape, owner: &Place) -> Option<Value> {
         match shape {
-            Shape::Record(record) => self.mapping(node).map(|entries| Value::Fields(self.record(entries, record, &[], owner))),
-            Shape::Source(record) => self.mapping(node).map(|entries| Value::Fields(self.source(entries, record, owner))),
+            Shape::Record(record) => self
+                .mapping(node)
+                .map(|entries| Value::Fields(self.record(entries, record, &[], owner))),
+            Shape::Source(record) => self
+                .mapping(node)
+                .map(|entries| Value::Fields(self.source(entries, record, owner))),
             Shape::Map(keys, value) => self.map(node, *keys, value),
             Shape::List(item) => self.list(node, item),
             Shape::OneOrMany(item) if matches!(node.kind, Kind::Sequence(_)) => self.list(node, item),
             Shape::OneOrMany(item) => self.value(node, item, owner).map(|one| Value::List(vec![one])),
-            Shape::SqlOr(record) if matches!(node.kind, Kind::Mapping(_)) => {
-                self.mapping(node).map(|entries| Value::Fields(self.record(entries, record, &[], owner)))
-            }
+            Shape::SqlOr(record) if matches!(node.kind, Kind::Mapping(_)) => self
+                .mapping(node)
+                .map(|entries| Value::Fields(self.record(entries, record, &[], owner))),
             Shape::SqlOr(_) => self.value(node, &Shape::Sql, owner),
             Shape::Label => self.label(node),
             Shape::Attribute => self.attribute(node).map(Value::Attribute),
@@ -59,7 +63,13 @@ impl Checker<'_> {
     }
 
     /// A record. Wrong keys and values are reported and left out.
-    fn record<'n>(&mut self, entries: impl IntoIterator<Item = &'n Entry>, record: &Record, more: &[Field], owner: &Place) -> Fields {
+    fn record<'n>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'n Entry>,
+        record: &Record,
+        more: &[Field],
+        owner: &Place,
+    ) -> Fields {
         let known: Vec<&Field> = record.fields.iter().chain(more).collect();
         let fields = self.keys(entries, record.what, &known);
         self.missing(&fields, record.what, &known, owner);
@@ -70,13 +80,18 @@ impl Checker<'_> {
         let mut fields = Fields::default();
         for Entry { key, value } in entries {
             let Some(field) = known.iter().find(|field| field.name == key.text) else {
-                self.unknown_key(key, what, known);
+                self.unknown_key(key, value, what, known);
                 continue;
             };
+            self.findings.clear(&key.place);
             // A key that is there but wrong is not also missing.
             let value = if let Shape::Unsupported = field.shape {
                 let message = format!("`{}` is not supported by this version", field.name);
-                self.findings.add(Diagnostic::error(Code::PRJ017, message).at(key.place.clone()).help("take it out until a later version"));
+                self.findings.add(
+                    Diagnostic::error(Code::PRJ017, message)
+                        .at(key.place.clone())
+                        .help("take it out until a later version"),
+                );
                 Value::Nothing
             } else {
                 self.value(value, &field.shape, &key.place).unwrap_or(Value::Nothing)
@@ -87,20 +102,35 @@ impl Checker<'_> {
     }
 
     fn missing(&mut self, fields: &Fields, what: &str, known: &[&Field], owner: &Place) {
-        for field in known.iter().filter(|field| field.required && !fields.values.contains_key(field.name)) {
+        for field in known
+            .iter()
+            .filter(|field| field.required && !fields.values.contains_key(field.name))
+        {
             let message = format!("{what} needs `{}`", field.name);
             let help = format!("add `{}:`. {}", field.name, field.description);
-            self.findings.add(Diagnostic::error(Code::PRJ005, message).at(owner.clone()).help(help));
+            self.findings
+                .add(Diagnostic::error(Code::PRJ005, message).at(owner.clone()).help(help));
         }
     }
 
-    fn unknown_key(&mut self, key: &Key, what: &str, known: &[&Field]) {
+    fn unknown_key(&mut self, key: &Key, value: &Node, what: &str, known: &[&Field]) {
         let known: Vec<&str> = known.iter().map(|field| field.name).collect();
-        let mut finding = Diagnostic::error(Code::PRJ003, format!("unknown key `{}` in {what}", key.text)).at(key.place.clone());
+        // A slip can make a key of a secret: only what looks like a key is shown.
+        let shown = looks_like_a_key(key) && !value.is_null();
+        let name = if shown {
+            format!(" `{}`", key.text)
+        } else {
+            String::new()
+        };
+        let mut finding = Diagnostic::error(Code::PRJ003, format!("unknown key{name} in {what}")).at(key.place.clone());
+        if shown {
+            self.findings.clear(&key.place);
+        }
         if let Some(near) = did_you_mean(&key.text, known.iter().copied()) {
             finding = finding.label(format!("did you mean `{near}`?"));
         }
-        self.findings.add(finding.help(format!("the keys are {}", known.join(", "))));
+        self.findings
+            .add(finding.help(format!("the keys are {}", known.join(", "))));
     }
 
     fn source(&mut self, entries: &[Entry], record: &Record, owner: &Place) -> Fields {
@@ -113,20 +143,33 @@ impl Checker<'_> {
             let options: Vec<Field> = kind
                 .options
                 .iter()
-                .map(|option| Field { name: option.name, shape: option_shape(option.kind), required: option.required, description: option.description })
+                .map(|option| Field {
+                    name: option.name,
+                    shape: option_shape(option.kind),
+                    required: option.required,
+                    description: option.description,
+                })
                 .collect();
             return self.record(entries, record, &options, owner);
         }
         // Without its kind nobody can tell which other keys are right.
+        for entry in entries
+            .iter()
+            .filter(|entry| looks_like_a_key(&entry.key) && !entry.value.is_null())
+        {
+            self.findings.clear(&entry.key.place);
+        }
         let common = entries.iter().filter(|entry| record.field(&entry.key.text).is_some());
         let fields = self.record(common, record, &[], owner);
         if let Some(text) = fields.text("connector") {
             let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.kind).collect();
-            let mut finding = Diagnostic::error(Code::PRJ008, format!("unknown connector `{}`", text.raw)).at(text.place.clone());
+            let mut finding =
+                Diagnostic::error(Code::PRJ008, format!("unknown connector `{}`", text.raw)).at(text.place.clone());
             if let Some(near) = did_you_mean(&text.raw, kinds.iter().copied()) {
                 finding = finding.label(format!("did you mean `{near}`?"));
             }
-            self.findings.add(finding.help(format!("the connectors are {}", kinds.join(", "))));
+            self.findings
+                .add(finding.help(format!("the connectors are {}", kinds.join(", "))));
         }
         fields
     }
@@ -140,14 +183,19 @@ impl Checker<'_> {
 
     fn wrong<T>(&mut self, node: &Node, wanted: &str, help: &str) -> Option<T> {
         let message = format!("expected {wanted}, found {}", node.describe());
-        self.findings.add(Diagnostic::error(Code::PRJ004, message).at(node.place.clone()).help(help));
+        self.findings.add(
+            Diagnostic::error(Code::PRJ004, message)
+                .at(node.place.clone())
+                .help(help),
+        );
         None
     }
 
     fn map(&mut self, node: &Node, keys: Keys, shape: &Shape) -> Option<Value> {
         let mut map = Vec::new();
         for Entry { key, value } in self.mapping(node)? {
-            let named = self.key(key, keys);
+            // A name of nothing may be no name at all, but a secret behind a slip.
+            let named = (keys != Keys::Any || !value.is_null()) && self.key(key, keys);
             let value = self.value(value, shape, &key.place);
             if named {
                 map.push((key.clone(), value.unwrap_or(Value::Nothing)));
@@ -163,6 +211,7 @@ impl Checker<'_> {
             false => Ok(()),
         };
         let right = match keys {
+            _ if text.contains("${") => Err("a name cannot hold `${…}`: only values are resolved".into()),
             Keys::Any if text.trim().is_empty() || text.chars().any(char::is_control) => Err("write a name".into()),
             Keys::Any => Ok(()),
             Keys::Identifier => scalar::identifier(text),
@@ -172,8 +221,12 @@ impl Checker<'_> {
             Keys::TableOrEntity if text.contains('.') => scalar::table(text).map(|_| ()),
             Keys::TableOrEntity => scalar::identifier(text),
         };
+        if right.is_ok() || looks_like_a_key(key) {
+            self.findings.clear(&key.place);
+        }
         if let Err(help) = &right {
-            self.findings.add(Diagnostic::error(Code::PRJ004, format!("`{text}` cannot stand here as a name")).at(key.place.clone()).help(help));
+            let finding = Diagnostic::error(Code::PRJ004, "this cannot stand here as a name").at(key.place.clone());
+            self.findings.add(finding.help(help));
         }
         right.is_ok()
     }
@@ -192,6 +245,7 @@ impl Checker<'_> {
         if let Kind::Mapping(entries) = &node.kind {
             for Entry { key, value } in entries {
                 let text = self.text(value, true)?;
+                self.findings.clear(&key.place);
                 label.0.insert(key.text.clone(), text.text);
             }
         } else {
@@ -213,23 +267,40 @@ impl Checker<'_> {
             Kind::Scalar { .. } if node.is_null() => Some(AttributeValue::Null),
             Kind::Scalar { plain, .. } => {
                 let text = self.text(node, true)?;
-                let value = if *plain { scalar::plain(&text.text) } else { Ok(AttributeValue::Text(text.text.clone())) };
+                let value = if *plain {
+                    scalar::plain(&text.text)
+                } else {
+                    Ok(AttributeValue::Text(text.text.clone()))
+                };
                 self.parsed(&text, value)
             }
-            Kind::Mapping(_) => self.wrong(node, "a single value or a list", "write `name: value` or `name: [one, another]`"),
+            Kind::Mapping(_) => self.wrong(
+                node,
+                "a single value or a list",
+                "write `name: value` or `name: [one, another]`",
+            ),
         }
     }
 
     fn option_tables(&mut self, node: &Node) -> Option<Value> {
         let mut tables = Vec::new();
         for Entry { key, value } in self.mapping(node)? {
+            self.findings.clear(&key.place);
             let mut settings = Vec::new();
             for Entry { key: setting, value } in self.mapping(value)? {
+                self.findings.clear(&setting.place);
                 match &value.kind {
                     Kind::Mapping(nested) => {
                         for Entry { key: inner, value } in nested {
+                            self.findings.clear(&inner.place);
                             let text = format!("{}.{}", setting.text, inner.text);
-                            settings.push((Key { text, place: inner.place.clone() }, Value::Text(self.text(value, true)?)));
+                            settings.push((
+                                Key {
+                                    text,
+                                    place: inner.place.clone(),
+                                },
+                                Value::Text(self.text(value, true)?),
+                            ));
                         }
                     }
                     _ => settings.push((setting.clone(), Value::Text(self.text(value, true)?))),
@@ -244,25 +315,41 @@ impl Checker<'_> {
         let (text, literal) = self.resolved(node, false)?;
         if let Shape::PasswordHash = shape {
             if let Err(help) = scalar::password_hash(&text.text) {
-                let finding = Diagnostic::error(Code::PRJ004, "a password that is not an argon2id hash").at(text.place.clone());
+                let finding =
+                    Diagnostic::error(Code::PRJ004, "a password that is not an argon2id hash").at(text.place.clone());
                 self.findings.add(finding.label("not shown").help(help));
                 return None;
             }
         } else if holds_password(&literal) {
-            let finding = Diagnostic::warning(Code::PRJ018, "a secret is written in a project file").at(text.place.clone());
-            self.findings.add(finding.help("write `${env:NAME}` or `${file:PATH}` in its place"));
+            let finding =
+                Diagnostic::warning(Code::PRJ018, "a secret is written in a project file").at(text.place.clone());
+            self.findings
+                .add(finding.help("write `${env:NAME}` or `${file:PATH}` in its place"));
         }
         Some(Value::Secret(text))
     }
 
     fn scalar(&mut self, node: &Node, shape: &Shape) -> Option<Value> {
         // In SQL, NULL is a value: `mask: NULL` means what it says.
-        let sql_null = matches!(shape, Shape::Sql) && matches!(&node.kind, Kind::Scalar { text, .. } if text.eq_ignore_ascii_case("null"));
-        let text = if sql_null { self.resolved_scalar(node, true)?.0 } else { self.text(node, true)? };
-        let empty = |help: &str| if text.text.trim().is_empty() { Err(help.to_string()) } else { Ok(()) };
+        let sql_null = matches!(shape, Shape::Sql)
+            && matches!(&node.kind, Kind::Scalar { text, .. } if text.eq_ignore_ascii_case("null"));
+        let text = if sql_null {
+            self.resolved_scalar(node, true)?.0
+        } else {
+            self.text(node, true)?
+        };
+        let empty = |help: &str| {
+            if text.text.trim().is_empty() {
+                Err(help.to_string())
+            } else {
+                Ok(())
+            }
+        };
         let said = text.text.as_str();
         let value = match shape {
-            Shape::Version => scalar::integer(said, VERSION, VERSION).map(Value::Integer).map_err(|_| format!("write `version: {VERSION}`: this build reads no other")),
+            Shape::Version => scalar::integer(said, VERSION, VERSION)
+                .map(Value::Integer)
+                .map_err(|_| format!("write `version: {VERSION}`: this build reads no other")),
             Shape::Duration => scalar::duration(said).map(Value::Duration),
             Shape::Size => scalar::size(said).map(Value::Size),
             Shape::Integer(least, most) => scalar::integer(said, *least, *most).map(Value::Integer),
@@ -271,7 +358,8 @@ impl Checker<'_> {
             Shape::Table => scalar::table(said).map(|_| Value::Text(text.clone())),
             Shape::Column => scalar::column(said).map(|_| Value::Text(text.clone())),
             Shape::Pattern => crate::policy::Pattern::parse(said).map(|_| Value::Text(text.clone())),
-            Shape::Path => empty("write a path, relative to the project folder").map(|()| Value::Path(self.root.join(said), text.clone())),
+            Shape::Path => empty("write a path, relative to the project folder")
+                .map(|()| Value::Path(self.root.join(said), text.clone())),
             Shape::Address => address(said).map(|()| Value::Text(text.clone())),
             Shape::Sql => empty("write a piece of SQL").map(|()| Value::Text(text.clone())),
             Shape::Choice(words) => match words.contains(&said) {
@@ -287,7 +375,11 @@ impl Checker<'_> {
         result
             .map_err(|help| {
                 let message = format!("`{}` cannot stand here", text.raw);
-                self.findings.add(Diagnostic::error(Code::PRJ004, message).at(text.place.clone()).help(help));
+                self.findings.add(
+                    Diagnostic::error(Code::PRJ004, message)
+                        .at(text.place.clone())
+                        .help(help),
+                );
             })
             .ok()
     }
@@ -314,19 +406,46 @@ impl Checker<'_> {
         let resolved = interpolate::resolve(raw, self.environment, self.root);
         // Offsets in the value are offsets in the file only where YAML took the text as it stands.
         let verbatim = node.place.source.text.get(node.place.range.clone()) == Some(raw);
-        let part = |range: &std::ops::Range<usize>| if verbatim { node.place.part(range.clone()) } else { node.place.clone() };
+        let part = |range: &std::ops::Range<usize>| {
+            if verbatim {
+                node.place.part(range.clone())
+            } else {
+                node.place.clone()
+            }
+        };
         if verbatim {
-            resolved.references.iter().for_each(|range| self.findings.clear(&part(range)));
+            resolved
+                .references
+                .iter()
+                .for_each(|range| self.findings.clear(&part(range)));
         }
         for wrong in &resolved.wrong {
-            let finding = Diagnostic::error(wrong.code, &wrong.message).at(part(&wrong.range)).help(&wrong.help);
+            let finding = Diagnostic::error(wrong.code, &wrong.message)
+                .at(part(&wrong.range))
+                .help(&wrong.help);
             self.findings.add(finding);
         }
         if !resolved.wrong.is_empty() {
             return None;
         }
-        Some((Text { text: resolved.text, raw: raw.clone(), place: node.place.clone() }, resolved.literal))
+        Some((
+            Text {
+                text: resolved.text,
+                raw: raw.clone(),
+                place: node.place.clone(),
+            },
+            resolved.literal,
+        ))
     }
+}
+
+/// Whether a text is spelt like a key of the format.
+fn looks_like_a_key(key: &Key) -> bool {
+    let text = key.text.as_str();
+    text.len() <= 40
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
 /// Whether what a project says of a secret, references left out, holds a secret itself.
@@ -346,6 +465,12 @@ fn holds_password(literal: &str) -> bool {
 
 /// A host and a port.
 fn address(text: &str) -> Result<(), String> {
-    let right = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-    if right { Ok(()) } else { Err("write a host and a port: `127.0.0.1:50051`".into()) }
+    let right = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if right {
+        Ok(())
+    } else {
+        Err("write a host and a port: `127.0.0.1:50051`".into())
+    }
 }

@@ -32,7 +32,13 @@ pub(super) fn read(root: &Path, findings: &mut Findings) -> Vec<Arc<SourceText>>
             Ok(Some(text)) => {
                 total += text.len();
                 if total > TOTAL_BYTES_MAX {
-                    unreadable(findings, Code::PRJ009, &name, &format!("the project's files hold more than {TOTAL_BYTES_MAX} bytes"), "");
+                    unreadable(
+                        findings,
+                        Code::PRJ009,
+                        &name,
+                        &format!("the project's files hold more than {TOTAL_BYTES_MAX} bytes"),
+                        "",
+                    );
                     break;
                 }
                 texts.push(SourceText::guarded(name, text));
@@ -62,7 +68,10 @@ fn unreadable(findings: &mut Findings, code: Code, name: &str, reason: &str, hel
 /// A path as diagnostics name it.
 fn name(root: &Path, path: &Path) -> String {
     let parts = path.strip_prefix(root).unwrap_or(path).components();
-    parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect::<Vec<_>>().join("/")
+    parts
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// Every path that ends in `.yaml`, sorted; folders that are links are not entered.
@@ -75,7 +84,13 @@ fn walk(root: &Path, findings: &mut Findings) -> Vec<PathBuf> {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) => {
-                unreadable(findings, Code::PRJ001, &name(root, &folder), &format!("the folder cannot be read: {}", error.kind()), "");
+                unreadable(
+                    findings,
+                    Code::PRJ001,
+                    &name(root, &folder),
+                    &format!("the folder cannot be read: {}", error.kind()),
+                    "",
+                );
                 continue;
             }
         };
@@ -87,7 +102,10 @@ fn walk(root: &Path, findings: &mut Findings) -> Vec<PathBuf> {
             if hidden {
                 continue;
             } else if leads_to_folder {
-                let finding = Diagnostic::warning(Code::PRJ001, format!("`{}` is a link to a folder and is not read", name(root, &path)));
+                let finding = Diagnostic::warning(
+                    Code::PRJ001,
+                    format!("`{}` is a link to a folder and is not read", name(root, &path)),
+                );
                 findings.add(finding.help("copy the folder into the project, or link its files one by one"));
             } else if kind.is_dir() {
                 folders.push(path);
@@ -100,7 +118,13 @@ fn walk(root: &Path, findings: &mut Findings) -> Vec<PathBuf> {
         }
         if files.len() > FILES_MAX || visited > FOLDERS_MAX {
             let reason = format!("more than {FILES_MAX} files or {FOLDERS_MAX} folders");
-            unreadable(findings, Code::PRJ009, &name(root, &folder), &reason, "keep only the project in its folder");
+            unreadable(
+                findings,
+                Code::PRJ009,
+                &name(root, &folder),
+                &reason,
+                "keep only the project in its folder",
+            );
             break;
         }
     }
@@ -111,30 +135,52 @@ fn walk(root: &Path, findings: &mut Findings) -> Vec<PathBuf> {
 
 /// The text of a file; `None` if a link leads to one already read.
 fn text(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>) -> Result<Option<String>, Unreadable> {
-    let unreadable = |reason: String| Unreadable { code: Code::PRJ001, reason, help: "" };
-    let real = path.canonicalize().map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
+    let unreadable = |reason: String| Unreadable {
+        code: Code::PRJ001,
+        reason,
+        help: "",
+    };
+    let real = path
+        .canonicalize()
+        .map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
     if !real.starts_with(root) {
         let reason = "a link that leads out of the project".to_string();
-        return Err(Unreadable { code: Code::PRJ001, reason, help: "copy the file into the project" });
+        return Err(Unreadable {
+            code: Code::PRJ001,
+            reason,
+            help: "copy the file into the project",
+        });
     }
     if !seen.insert(real.clone()) {
         return Ok(None);
     }
-    let metadata = real.metadata().map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
+    let metadata = real
+        .metadata()
+        .map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
     if !metadata.is_file() {
         return Err(unreadable("is not a file".into()));
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(&real).map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(Unreadable { code: Code::PRJ009, reason: format!("larger than {FILE_BYTES_MAX} bytes"), help: "split the file" });
+        return Err(Unreadable {
+            code: Code::PRJ009,
+            reason: format!("larger than {FILE_BYTES_MAX} bytes"),
+            help: "split the file",
+        });
     }
     decode(bytes).map(Some)
 }
 
 fn decode(bytes: Vec<u8>) -> Result<String, Unreadable> {
-    let not_text = |reason: &str| Unreadable { code: Code::PRJ002, reason: reason.into(), help: "save it as text in UTF-8" };
+    let not_text = |reason: &str| Unreadable {
+        code: Code::PRJ002,
+        reason: reason.into(),
+        help: "save it as text in UTF-8",
+    };
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(not_text("text in UTF-16, not UTF-8"));
     }

@@ -13,13 +13,37 @@ pub(super) static PROJECT: Record = Record {
     fields: &[
         Field::required("version", Shape::Version, "The version of the project format: 1."),
         Field::required("name", Shape::Identifier, "The name of the SQL catalog."),
-        Field::new("server", Shape::Record(&SERVER), "Where Caliber listens, and its limits."),
+        Field::new(
+            "server",
+            Shape::Record(&SERVER),
+            "Where Caliber listens, and its limits.",
+        ),
         Field::new("auth", Shape::Record(&AUTH), "How users prove who they are."),
-        Field::new("sources", Shape::Map(Keys::Source, &Shape::Source(&SOURCE)), "The departments' databases, by the name of their SQL schema."),
-        Field::new("tables", Shape::Map(Keys::Table, &Shape::Record(&TABLE)), "Meaning laid over discovered tables, by `source.table`."),
-        Field::new("entities", Shape::Map(Keys::Identifier, &Shape::Record(&ENTITY)), "What the bank speaks about: customers and kin."),
-        Field::new("policies", Shape::Map(Keys::Any, &Shape::Record(&POLICY)), "Who sees what. What no policy opens does not exist."),
-        Field::new("users", Shape::Map(Keys::Any, &Shape::Record(&USER)), "Users of this project, by name."),
+        Field::new(
+            "sources",
+            Shape::Map(Keys::Source, &Shape::Source(&SOURCE)),
+            "The departments' databases, by the name of their SQL schema.",
+        ),
+        Field::new(
+            "tables",
+            Shape::Map(Keys::Table, &Shape::Record(&TABLE)),
+            "Meaning laid over discovered tables, by `source.table`.",
+        ),
+        Field::new(
+            "entities",
+            Shape::Map(Keys::Identifier, &Shape::Record(&ENTITY)),
+            "What the bank speaks about: customers and kin.",
+        ),
+        Field::new(
+            "policies",
+            Shape::Map(Keys::Any, &Shape::Record(&POLICY)),
+            "Who sees what. What no policy opens does not exist.",
+        ),
+        Field::new(
+            "users",
+            Shape::Map(Keys::Any, &Shape::Record(&USER)),
+            "Users of this project, by name.",
+        ),
         Field::later("metrics"),
         Field::later("tags"),
         Field::later("segments"),
@@ -33,7 +57,11 @@ static SERVER: Record = Record {
     what: "`server`",
     fields: &[
         Field::new("flight", Shape::Record(&FLIGHT), "The Flight SQL listener."),
-        Field::new("http", Shape::Record(&HTTP), "The HTTP listener for health and metrics."),
+        Field::new(
+            "http",
+            Shape::Record(&HTTP),
+            "The HTTP listener for health and metrics.",
+        ),
         Field::new("limits", Shape::Record(&LIMITS), "The bounds on what users may ask."),
     ],
 };
@@ -42,38 +70,71 @@ static FLIGHT: Record = Record {
     what: "`flight`",
     fields: &[
         Field::new("listen", Shape::Address, "Host and port; default 127.0.0.1:50051."),
-        Field::new("tls", Shape::Record(&TLS), "PEM files; without them only a loopback address may be listened on."),
+        Field::new(
+            "tls",
+            Shape::Record(&TLS),
+            "PEM files; without them only a loopback address may be listened on.",
+        ),
     ],
 };
 
-static HTTP: Record =
-    Record { what: "`http`", fields: &[Field::required("listen", Shape::Address, "Host and port of the HTTP listener.")] };
+static HTTP: Record = Record {
+    what: "`http`",
+    fields: &[Field::required(
+        "listen",
+        Shape::Address,
+        "Host and port of the HTTP listener.",
+    )],
+};
 
 static TLS: Record = Record {
     what: "`tls`",
     fields: &[
         Field::required("cert", Shape::Path, "The certificate chain, PEM."),
         Field::required("key", Shape::Path, "The private key, PEM."),
-        Field::new("client_ca", Shape::Path, "The authority of client certificates, PEM; with it they are asked for."),
+        Field::new(
+            "client_ca",
+            Shape::Path,
+            "The authority of client certificates, PEM; with it they are asked for.",
+        ),
     ],
 };
 
 static LIMITS: Record = Record {
     what: "`limits`",
     fields: &[
-        Field::new("query_timeout", Shape::Duration, "The longest a query may take; default 60s."),
+        Field::new(
+            "query_timeout",
+            Shape::Duration,
+            "The longest a query may take; default 60s.",
+        ),
         Field::new("memory", Shape::Size, "Memory of all queries together; default 2GiB."),
         Field::new("query_memory", Shape::Size, "Memory of one query; default 256MiB."),
-        Field::new("result_rows", Shape::Integer(1, i64::MAX), "The most rows of a result; default 10000000."),
+        Field::new(
+            "result_rows",
+            Shape::Integer(1, i64::MAX),
+            "The most rows of a result; default 10000000.",
+        ),
         Field::new("result_bytes", Shape::Size, "The most bytes of a result; default 1GiB."),
-        Field::new("concurrent_per_user", Shape::Integer(1, 10_000), "Queries of one user at once; default 8."),
-        Field::new("sessions_per_user", Shape::Integer(1, 100_000), "Sessions of one user at once; default 16."),
+        Field::new(
+            "concurrent_per_user",
+            Shape::Integer(1, 10_000),
+            "Queries of one user at once; default 8.",
+        ),
+        Field::new(
+            "sessions_per_user",
+            Shape::Integer(1, 100_000),
+            "Sessions of one user at once; default 16.",
+        ),
     ],
 };
 
 static AUTH: Record = Record {
     what: "`auth`",
-    fields: &[Field::new("users", Shape::Path, "The file of this project that holds `users`."), Field::later("jwt")],
+    fields: &[
+        Field::new("users", Shape::Path, "The file of this project that holds `users`."),
+        Field::later("jwt"),
+    ],
 };
 
 /// What every source may say; its connector adds its own options.
@@ -83,7 +144,11 @@ static SOURCE: Record = Record {
         Field::required("connector", Shape::Text, "The kind of connector."),
         Field::new("owner", Shape::Text, "The department that owns the data."),
         Field::new("label", Shape::Label, "What people call it."),
-        Field::new("limits", Shape::Record(&SOURCE_LIMITS), "The load the source may be put under."),
+        Field::new(
+            "limits",
+            Shape::Record(&SOURCE_LIMITS),
+            "The load the source may be put under.",
+        ),
         Field::later("freshness"),
     ],
 };
@@ -91,8 +156,16 @@ static SOURCE: Record = Record {
 static SOURCE_LIMITS: Record = Record {
     what: "a source's `limits`",
     fields: &[
-        Field::new("connections", Shape::Integer(1, 1_000), "The most connections held open at once; default 8."),
-        Field::new("timeout", Shape::Duration, "The longest a statement may run at the source; default the server's query_timeout."),
+        Field::new(
+            "connections",
+            Shape::Integer(1, 1_000),
+            "The most connections held open at once; default 8.",
+        ),
+        Field::new(
+            "timeout",
+            Shape::Duration,
+            "The longest a statement may run at the source; default the server's query_timeout.",
+        ),
     ],
 };
 
@@ -101,9 +174,21 @@ static TABLE: Record = Record {
     fields: &[
         Field::new("description", Shape::Text, "What a row is."),
         Field::new("label", Shape::Label, "What people call it."),
-        Field::new("key", Shape::OneOrMany(&Shape::Text), "The column or columns that identify a row."),
-        Field::new("columns", Shape::Map(Keys::Any, &Shape::Record(&COLUMN)), "Meaning laid over columns."),
-        Field::new("references", Shape::Map(Keys::Any, &Shape::Column), "By column, the key of another table it holds (to-one), in any source."),
+        Field::new(
+            "key",
+            Shape::OneOrMany(&Shape::Text),
+            "The column or columns that identify a row.",
+        ),
+        Field::new(
+            "columns",
+            Shape::Map(Keys::Any, &Shape::Record(&COLUMN)),
+            "Meaning laid over columns.",
+        ),
+        Field::new(
+            "references",
+            Shape::Map(Keys::Any, &Shape::Column),
+            "By column, the key of another table it holds (to-one), in any source.",
+        ),
     ],
 };
 
@@ -114,7 +199,11 @@ static COLUMN: Record = Record {
         Field::new("label", Shape::Label, "What people call it."),
         Field::new("unit", Shape::Text, "The unit of its numbers."),
         Field::new("classification", Shape::Text, "How sensitive it is: `personal`, say."),
-        Field::new("values", Shape::Map(Keys::Any, &Shape::Label), "The meaning of its codes."),
+        Field::new(
+            "values",
+            Shape::Map(Keys::Any, &Shape::Label),
+            "The meaning of its codes.",
+        ),
     ],
 };
 
@@ -126,8 +215,16 @@ static ENTITY: Record = Record {
         Field::required("table", Shape::Table, "The table with one row for each."),
         Field::required("key", Shape::Text, "The column of that table that identifies one."),
         Field::new("time", Shape::Text, "The column that says when it began to exist."),
-        Field::new("attributes", Shape::Map(Keys::Identifier, &Shape::SqlOr(&ATTRIBUTE)), "SQL over its table and what that references."),
-        Field::new("holdings", Shape::Map(Keys::Table, &Shape::Record(&HOLDING)), "Tables whose rows may belong to several of them."),
+        Field::new(
+            "attributes",
+            Shape::Map(Keys::Identifier, &Shape::SqlOr(&ATTRIBUTE)),
+            "SQL over its table and what that references.",
+        ),
+        Field::new(
+            "holdings",
+            Shape::Map(Keys::Table, &Shape::Record(&HOLDING)),
+            "Tables whose rows may belong to several of them.",
+        ),
         Field::later("identity"),
     ],
 };
@@ -146,7 +243,11 @@ static HOLDING: Record = Record {
     fields: &[
         Field::required("bridge", Shape::Table, "The table that says who holds it."),
         Field::new("where", Shape::Sql, "The rows of the bridge that count."),
-        Field::required("rule", Shape::Choice(&["primary_holder", "equal_share", "full_to_each"]), "Whose a held row is, for sums."),
+        Field::required(
+            "rule",
+            Shape::Choice(&["primary_holder", "equal_share", "full_to_each"]),
+            "Whose a held row is, for sums.",
+        ),
     ],
 };
 
@@ -155,11 +256,31 @@ static POLICY: Record = Record {
     fields: &[
         Field::required("roles", Shape::List(&Shape::Text), "The roles it applies to."),
         Field::new("description", Shape::Text, "Why it is."),
-        Field::new("tables", Shape::List(&Shape::Pattern), "The tables it opens: `*`, `source.*`, `source.table`."),
-        Field::new("columns", Shape::Map(Keys::Table, &Shape::List(&Shape::Text)), "By table, the only columns it opens."),
-        Field::new("rows", Shape::Map(Keys::TableOrEntity, &Shape::Sql), "By table or entity, the rows it opens."),
-        Field::new("masks", Shape::Map(Keys::Column, &Shape::Sql), "By column, the SQL shown in its place."),
-        Field::new("admin", Shape::Bool, "Opens plans, statements and the audit of everyone."),
+        Field::new(
+            "tables",
+            Shape::List(&Shape::Pattern),
+            "The tables it opens: `*`, `source.*`, `source.table`.",
+        ),
+        Field::new(
+            "columns",
+            Shape::Map(Keys::Table, &Shape::List(&Shape::Text)),
+            "By table, the only columns it opens.",
+        ),
+        Field::new(
+            "rows",
+            Shape::Map(Keys::TableOrEntity, &Shape::Sql),
+            "By table or entity, the rows it opens.",
+        ),
+        Field::new(
+            "masks",
+            Shape::Map(Keys::Column, &Shape::Sql),
+            "By column, the SQL shown in its place.",
+        ),
+        Field::new(
+            "admin",
+            Shape::Bool,
+            "Opens plans, statements and the audit of everyone.",
+        ),
         Field::later("when"),
         Field::later("min_group"),
         Field::later("expires"),
@@ -169,8 +290,16 @@ static POLICY: Record = Record {
 static USER: Record = Record {
     what: "a user",
     fields: &[
-        Field::required("password", Shape::PasswordHash, "An argon2id hash: caliber hash-password."),
+        Field::required(
+            "password",
+            Shape::PasswordHash,
+            "An argon2id hash: caliber hash-password.",
+        ),
         Field::new("roles", Shape::List(&Shape::Text), "The user's roles."),
-        Field::new("attributes", Shape::Map(Keys::Identifier, &Shape::Attribute), "Values that policies compare with, as `principal.NAME`."),
+        Field::new(
+            "attributes",
+            Shape::Map(Keys::Identifier, &Shape::Attribute),
+            "Values that policies compare with, as `principal.NAME`.",
+        ),
     ],
 };

@@ -13,7 +13,7 @@ use crate::diagnostic::Code;
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// What became of a scalar.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
 pub(super) struct Resolved {
     pub text: String,
     /// The parts between references: what the project itself says.
@@ -46,11 +46,23 @@ pub(super) fn resolve(scalar: &str, environment: &dyn Environment, root: &Path) 
         }
         push(&mut resolved, &scalar[at..start]);
         let Some(length) = scalar[start..].find('}') else {
-            wrong(&mut resolved, Code::PRJ004, start..scalar.len(), "`${` without its `}`", "close it with `}`, or write `$${` for the text itself");
+            wrong(
+                &mut resolved,
+                Code::PRJ004,
+                start..scalar.len(),
+                "`${` without its `}`",
+                "close it with `}`, or write `$${` for the text itself",
+            );
             return resolved;
         };
         let end = start + length + 1;
-        reference(&mut resolved, &scalar[start + 2..end - 1], start..end, environment, root);
+        reference(
+            &mut resolved,
+            &scalar[start + 2..end - 1],
+            start..end,
+            environment,
+            root,
+        );
         at = end;
     }
     push(&mut resolved, &scalar[at..]);
@@ -62,8 +74,19 @@ fn push(resolved: &mut Resolved, text: &str) {
     resolved.literal.push_str(text);
 }
 
-fn wrong(resolved: &mut Resolved, code: Code, range: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-    resolved.wrong.push(Wrong { code, range, message: message.into(), help: help.into() });
+fn wrong(
+    resolved: &mut Resolved,
+    code: Code,
+    range: Range<usize>,
+    message: impl Into<String>,
+    help: impl Into<String>,
+) {
+    resolved.wrong.push(Wrong {
+        code,
+        range,
+        message: message.into(),
+        help: help.into(),
+    });
 }
 
 fn reference(resolved: &mut Resolved, inner: &str, range: Range<usize>, environment: &dyn Environment, root: &Path) {
@@ -74,11 +97,26 @@ fn reference(resolved: &mut Resolved, inner: &str, range: Range<usize>, environm
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(plain) {
-            return wrong(resolved, Code::PRJ004, range, "`${env:` without a variable's name", "write `${env:NAME}` or `${env:NAME:-default}`");
+            return wrong(
+                resolved,
+                Code::PRJ004,
+                range,
+                "`${env:` without a variable's name",
+                "write `${env:NAME}` or `${env:NAME:-default}`",
+            );
         }
-        let shown = if default.is_none() { range.end } else { range.start + "${env:".len() + name.len() };
+        let shown = if default.is_none() {
+            range.end
+        } else {
+            range.start + "${env:".len() + name.len()
+        };
         resolved.references.push(range.start..shown);
-        match (environment.variable(name).filter(|value| default.is_none() || !value.is_empty()), default) {
+        match (
+            environment
+                .variable(name)
+                .filter(|value| default.is_none() || !value.is_empty()),
+            default,
+        ) {
             (Some(value), _) => resolved.text.push_str(&value),
             (None, Some(default)) => push(resolved, default),
             (None, None) => wrong(
@@ -123,7 +161,9 @@ fn read(path: &Path) -> Result<String, String> {
     }
     let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {}", error.kind()))?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {}", error.kind()))?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot be read: {}", error.kind()))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("is larger than {FILE_BYTES_MAX} bytes"));
     }
@@ -152,7 +192,15 @@ mod tests {
         std::fs::write(folder.path().join("secret"), "s3cret\r\n").unwrap();
         let resolved = resolve(scalar, &One, folder.path());
         assert_eq!(resolved.text, text, "{scalar}");
-        assert_eq!(resolved.wrong.iter().map(|w| (w.code, w.range.clone())).collect::<Vec<_>>(), wrong, "{scalar}");
+        assert_eq!(
+            resolved
+                .wrong
+                .iter()
+                .map(|w| (w.code, w.range.clone()))
+                .collect::<Vec<_>>(),
+            wrong,
+            "{scalar}"
+        );
     }
 
     #[test]
@@ -169,7 +217,11 @@ mod tests {
     fn references_that_lead_nowhere_have_places() {
         check("a ${env:TWO}", "a ", &[(Code::PRJ007, 2..12)]);
         check("${env:}", "", &[(Code::PRJ004, 0..7)]);
-        check("${file:gone} ${HOME}", " ", &[(Code::PRJ007, 0..12), (Code::PRJ004, 13..20)]);
+        check(
+            "${file:gone} ${HOME}",
+            " ",
+            &[(Code::PRJ007, 0..12), (Code::PRJ004, 13..20)],
+        );
         check("${env:TWO", "", &[(Code::PRJ004, 0..9)]);
     }
 }

@@ -31,7 +31,12 @@ pub fn json_schema(kinds: &[ConnectorKind]) -> String {
 fn record(record: &Record, more: &[Field], kinds: &[ConnectorKind]) -> Value {
     let mut properties = Map::new();
     let mut required: Vec<&str> = Vec::new();
-    for field in record.fields.iter().chain(more).filter(|field| !matches!(field.shape, Shape::Unsupported)) {
+    for field in record
+        .fields
+        .iter()
+        .chain(more)
+        .filter(|field| !matches!(field.shape, Shape::Unsupported))
+    {
         let mut property = shape(&field.shape, kinds);
         if let Value::Object(object) = &mut property {
             object.insert("description".into(), field.description.into());
@@ -111,7 +116,12 @@ fn source(fields: &Record, kinds: &[ConnectorKind]) -> Value {
             let options: Vec<Field> = kind
                 .options
                 .iter()
-                .map(|option| Field { name: option.name, shape: option_shape(option.kind), required: option.required, description: option.description })
+                .map(|option| Field {
+                    name: option.name,
+                    shape: option_shape(option.kind),
+                    required: option.required,
+                    description: option.description,
+                })
                 .collect();
             let mut schema = record(fields, &options, kinds);
             if let Some(connector) = schema.pointer_mut("/properties/connector") {

@@ -13,7 +13,10 @@ pub(super) fn merge(files: Vec<Node>, findings: &mut Findings) -> Vec<Entry> {
     let mut sections: Vec<Entry> = Vec::new();
     for file in files {
         let Kind::Mapping(entries) = file.kind else {
-            let finding = Diagnostic::error(Code::PRJ004, format!("a file of a project is a map, this is {}", file.describe()));
+            let finding = Diagnostic::error(
+                Code::PRJ004,
+                format!("a file of a project is a map, this is {}", file.describe()),
+            );
             findings.add(finding.at(file.place).help("begin with a section: `policies:`"));
             findings.incomplete = true;
             continue;
@@ -34,12 +37,17 @@ pub(super) fn merge(files: Vec<Node>, findings: &mut Findings) -> Vec<Entry> {
 fn join(section: &mut Entry, more: Entry, findings: &mut Findings) {
     match (&mut section.value.kind, more.value.kind) {
         (Kind::Mapping(entries), Kind::Mapping(new)) => entries.extend(new),
-        _ => findings.add(twice(&more.key.text, &more.key.place, &section.key.place)),
+        _ => {
+            findings.clear(&more.key.place);
+            findings.add(twice(&more.key.text, &more.key.place, &section.key.place));
+        }
     }
 }
 
 fn report_twice(section: &Entry, findings: &mut Findings) {
-    let Kind::Mapping(entries) = &section.value.kind else { return };
+    let Kind::Mapping(entries) = &section.value.kind else {
+        return;
+    };
     let mut first = HashMap::new();
     for Entry { key, .. } in entries {
         if let Some(place) = first.insert(key.text.as_str(), &key.place) {

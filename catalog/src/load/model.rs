@@ -22,23 +22,39 @@ use crate::project::Project;
 use crate::source::ConnectorKind;
 
 /// The project, or `None` with findings. `files` are the names of the project's files.
-pub(super) fn build(fields: &Fields, root: &Path, kinds: &[ConnectorKind], files: &[&str], findings: &mut Findings) -> Option<Project> {
+pub(super) fn build(
+    fields: &Fields,
+    root: &Path,
+    kinds: &[ConnectorKind],
+    files: &[&str],
+    findings: &mut Findings,
+) -> Option<Project> {
     server::check_users_file(fields, files, findings);
     let mut scope = Scope {
         sources: fields.map("sources").iter().map(|(key, _)| key.text.clone()).collect(),
         entities: fields.map("entities").iter().map(|(key, _)| key.text.clone()).collect(),
         findings,
     };
-    let sources: BTreeMap<_, _> =
-        fields.records("sources").filter_map(|(key, fields)| Some((key.text.clone(), sources::source(key, fields, kinds)?))).collect();
-    let tables: BTreeMap<_, _> = fields.records("tables").filter_map(|(key, fields)| tables::table(key, fields, &mut scope)).collect();
+    let sources: BTreeMap<_, _> = fields
+        .records("sources")
+        .filter_map(|(key, fields)| Some((key.text.clone(), sources::source(key, fields, kinds)?)))
+        .collect();
+    let tables: BTreeMap<_, _> = fields
+        .records("tables")
+        .filter_map(|(key, fields)| tables::table(key, fields, &mut scope))
+        .collect();
     let entities: BTreeMap<_, _> = fields
         .records("entities")
         .filter_map(|(key, fields)| Some((key.text.clone(), entities::entity(key, fields, &mut scope)?)))
         .collect();
-    let policies: Vec<_> = fields.records("policies").map(|(key, fields)| policies::policy(key, fields, &mut scope)).collect();
-    let users: BTreeMap<_, _> =
-        fields.records("users").filter_map(|(key, fields)| Some((key.text.clone(), users::user(key, fields)?))).collect();
+    let policies: Vec<_> = fields
+        .records("policies")
+        .map(|(key, fields)| policies::policy(key, fields, &mut scope))
+        .collect();
+    let users: BTreeMap<_, _> = fields
+        .records("users")
+        .filter_map(|(key, fields)| Some((key.text.clone(), users::user(key, fields)?)))
+        .collect();
     sources::report_case_variants(&sources, &mut scope);
     users::report_unknown_roles(fields, &policies, &mut scope);
     Some(Project {
@@ -76,7 +92,8 @@ impl Scope<'_> {
             finding = finding.label(format!("did you mean `{near}.{}`?", table.table));
         }
         let names: Vec<&str> = self.sources.iter().map(String::as_str).collect();
-        self.findings.add(finding.help(format!("the sources are {}", names.join(", "))));
+        self.findings
+            .add(finding.help(format!("the sources are {}", names.join(", "))));
     }
 
     /// Reports an entity that the project does not have.
@@ -88,6 +105,7 @@ impl Scope<'_> {
         if let Some(near) = did_you_mean(name, self.entities.iter().map(String::as_str)) {
             finding = finding.label(format!("did you mean `{near}`?"));
         }
-        self.findings.add(finding.help("write the name of an entity, or `source.table`"));
+        self.findings
+            .add(finding.help("write the name of an entity, or `source.table`"));
     }
 }

@@ -1,6 +1,6 @@
 //! A YAML file as a tree of nodes, each with its place.
 //!
-//! Owns: the tree, and the findings of one load with what may be shown of each file. Never: knows a key.
+//! Owns: the tree (which has no `Debug`: it may hold secrets), and the findings of one load with what may be shown of each file. Never: knows a key.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,16 +9,17 @@ use std::sync::Arc;
 use crate::diagnostic::{Code, Diagnostic, Place, Severity, SourceText};
 
 /// One value of a file.
-#[derive(Debug)]
 pub(super) struct Node {
     pub place: Place,
     pub kind: Kind,
 }
 
-#[derive(Debug)]
 pub(super) enum Kind {
     /// Its text after YAML's escapes, and whether it stands without quotes (so that `1` is a number).
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     Sequence(Vec<Node>),
     Mapping(Vec<Entry>),
 }
@@ -41,7 +42,6 @@ impl Node {
 }
 
 /// One key of a mapping and its value.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub key: Key,
     pub value: Node,
@@ -84,12 +84,19 @@ impl Findings {
         }
     }
 
-    /// Notes a file that was understood: the ranges of its keys and of its values.
-    pub fn understood(&mut self, source: &Arc<SourceText>, keys: Vec<Range<usize>>, values: Vec<Range<usize>>) {
-        self.sheets.insert(source.name.clone(), Sheet { source: Arc::clone(source), clear: keys, values });
+    /// Notes a file that was understood: the ranges of its keys and values, none of them safe to show as yet.
+    pub fn understood(&mut self, source: &Arc<SourceText>, values: Vec<Range<usize>>) {
+        self.sheets.insert(
+            source.name.clone(),
+            Sheet {
+                source: Arc::clone(source),
+                clear: Vec::new(),
+                values,
+            },
+        );
     }
 
-    /// Declares a value safe to show.
+    /// Declares a key or a value safe to show.
     pub fn clear(&mut self, place: &Place) {
         if let Some(sheet) = self.sheets.get_mut(&place.source.name) {
             sheet.clear.push(place.range.clone());
@@ -106,10 +113,16 @@ impl Findings {
         for sheet in self.sheets.into_values() {
             sheet.source.reveal(sheet.clear, sheet.values);
         }
-        self.list.sort_by_key(|finding| finding.place.as_ref().map(|place| (place.source.name.clone(), place.range.start)));
+        self.list.sort_by_key(|finding| {
+            finding
+                .place
+                .as_ref()
+                .map(|place| (place.source.name.clone(), place.range.start))
+        });
         if self.left_out > 0 {
             let message = format!("{} more findings are not shown", self.left_out);
-            self.list.push(Diagnostic::error(Code::PRJ009, message).help("mend those above first"));
+            self.list
+                .push(Diagnostic::error(Code::PRJ009, message).help("mend those above first"));
         }
         self.list
     }

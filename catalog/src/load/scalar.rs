@@ -19,7 +19,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(HELP.into()),
     };
-    let millis = number.checked_mul(millis).filter(|millis| *millis <= 366 * 86_400_000).ok_or("write at most `366d`")?;
+    let millis = number
+        .checked_mul(millis)
+        .filter(|millis| *millis <= 366 * 86_400_000)
+        .ok_or("write at most `366d`")?;
     if millis == 0 {
         return Err("write more than nothing: without time nothing can run".into());
     }
@@ -42,8 +45,15 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "TB" => 1_000_000_000_000,
         _ => return Err(HELP.into()),
     };
-    let bytes = number.checked_mul(bytes).filter(|bytes| *bytes <= 1 << 50).ok_or("write at most `1024TiB`")?;
-    if bytes == 0 { Err("write more than nothing".into()) } else { Ok(bytes) }
+    let bytes = number
+        .checked_mul(bytes)
+        .filter(|bytes| *bytes <= 1 << 50)
+        .ok_or("write at most `1024TiB`")?;
+    if bytes == 0 {
+        Err("write more than nothing".into())
+    } else {
+        Ok(bytes)
+    }
 }
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
@@ -53,8 +63,15 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 
 /// A whole number from `least` to `most`.
 pub(super) fn integer(text: &str, least: i64, most: i64) -> Result<i64, String> {
-    let number: i64 = text.replace('_', "").parse().map_err(|_| "write a whole number".to_string())?;
-    if (least..=most).contains(&number) { Ok(number) } else { Err(format!("write a number from {least} to {most}")) }
+    let number: i64 = text
+        .replace('_', "")
+        .parse()
+        .map_err(|_| "write a whole number".to_string())?;
+    if (least..=most).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("write a number from {least} to {most}"))
+    }
 }
 
 /// YAML's truth values.
@@ -77,13 +94,19 @@ pub(super) fn plain(text: &str) -> Result<AttributeValue, String> {
     }
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         if digits.len() > 1 && digits.starts_with('0') {
-            return Err(format!("write '{text}' in quotes if it is a code, without the leading zero if it is a number"));
+            return Err(format!(
+                "write '{text}' in quotes if it is a code, without the leading zero if it is a number"
+            ));
         }
-        let number = text.parse().map_err(|_| "write it in quotes: as a number it is too large".to_string())?;
+        let number = text
+            .parse()
+            .map_err(|_| "write it in quotes: as a number it is too large".to_string())?;
         return Ok(AttributeValue::Int(number));
     }
     let number_like = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
     match text.parse::<f64>() {
         Ok(number) if number_like && number.is_finite() => Ok(AttributeValue::Float(number)),
         _ => Ok(AttributeValue::Text(text.to_string())),
@@ -112,9 +135,10 @@ pub(super) fn table(text: &str) -> Result<TableName, String> {
 /// `source.table.column`
 pub(super) fn column(text: &str) -> Result<ColumnName, String> {
     match text.split('.').collect::<Vec<_>>().as_slice() {
-        [schema, table, column] if ![schema, table, column].iter().any(|part| part.is_empty()) => {
-            Ok(ColumnName { table: TableName::new(*schema, *table), column: (*column).to_string() })
-        }
+        [schema, table, column] if ![schema, table, column].iter().any(|part| part.is_empty()) => Ok(ColumnName {
+            table: TableName::new(*schema, *table),
+            column: (*column).to_string(),
+        }),
         _ => Err("write `source.table.column`".into()),
     }
 }
@@ -132,9 +156,16 @@ pub(super) fn password_hash(text: &str) -> Result<(), String> {
     };
     let costs = (next("m"), next("t"), next("p"));
     let base64 = |part: &str, least: usize, most: usize| {
-        (least..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+        (least..=most).contains(&part.len())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
     };
-    let sound = before.is_empty() && algorithm == "argon2id" && version == "v=19" && base64(salt, 11, 64) && base64(hash, 22, 128);
+    let sound = before.is_empty()
+        && algorithm == "argon2id"
+        && version == "v=19"
+        && base64(salt, 11, 64)
+        && base64(hash, 22, 128);
     match costs {
         (Some(memory), Some(time), Some(lanes)) if sound && parameters.split(',').count() == 3 => {
             if (1..=64).contains(&lanes) && (8 * lanes..=4 << 20).contains(&memory) && (1..=1_000).contains(&time) {
@@ -183,7 +214,10 @@ mod tests {
     fn only_argon2id_hashes_are_passwords() {
         let salt = "VRIYgwJigDGBn+Qif9JRrg";
         let hash = "aQnMv3i55jRFzaOPfNLc7FgTDfaVuuEVPKDx6nkNNnE";
-        assert_eq!(password_hash(&format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}")), Ok(()));
+        assert_eq!(
+            password_hash(&format!("$argon2id$v=19$m=19456,t=2,p=1${salt}${hash}")),
+            Ok(())
+        );
         for wrong in [
             "hunter2".to_string(),
             format!("$argon2i$v=19$m=19456,t=2,p=1${salt}${hash}"),
@@ -193,7 +227,10 @@ mod tests {
             format!("$argon2id$v=19$m=19456,t=2,p=1,x=1${salt}${hash}"),
             format!("$argon2id$v=19$m=19456,t=2,p=1${salt}$"),
         ] {
-            assert!(password_hash(&wrong).is_err_and(|help| !help.contains("hunter2") && !help.contains(hash)), "{wrong}");
+            assert!(
+                password_hash(&wrong).is_err_and(|help| !help.contains("hunter2") && !help.contains(hash)),
+                "{wrong}"
+            );
         }
     }
 }

@@ -98,16 +98,31 @@ pub(super) struct Field {
 
 impl Field {
     pub const fn new(name: &'static str, shape: Shape, description: &'static str) -> Self {
-        Self { name, shape, required: false, description }
+        Self {
+            name,
+            shape,
+            required: false,
+            description,
+        }
     }
 
     pub const fn required(name: &'static str, shape: Shape, description: &'static str) -> Self {
-        Self { name, shape, required: true, description }
+        Self {
+            name,
+            shape,
+            required: true,
+            description,
+        }
     }
 
     /// A key that the format has and this build does not.
     pub const fn later(name: &'static str) -> Self {
-        Self { name, shape: Shape::Unsupported, required: false, description: "" }
+        Self {
+            name,
+            shape: Shape::Unsupported,
+            required: false,
+            description: "",
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A checked value of the project format, ready to become the model.
 //!
-//! Owns: values as the shapes promise them, and typed access. Never: reports a finding.
+//! Owns: values as the shapes promise them, and typed access; no `Debug`, for they may hold secrets. Never: reports a finding.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::principal::AttributeValue;
 use crate::project::Label;
 
 /// A text of the project.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Text {
     /// With every `${…}` resolved. Not for messages.
     pub text: String,
@@ -25,12 +25,15 @@ pub(super) struct Text {
 impl Text {
     /// The same as a piece of SQL.
     pub fn sql(&self) -> SqlText {
-        SqlText { text: self.text.clone(), place: self.place.clone() }
+        SqlText {
+            text: self.text.clone(),
+            place: self.place.clone(),
+        }
     }
 }
 
 /// A value that has the shape its key asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Value {
     Text(Text),
     Secret(Text),
@@ -49,7 +52,7 @@ pub(super) enum Value {
 }
 
 /// The keys of a record that were written and are right.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Fields {
     pub values: BTreeMap<&'static str, Value>,
 }

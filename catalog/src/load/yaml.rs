@@ -25,7 +25,15 @@ pub(super) fn parse(source: &Arc<SourceText>, findings: &mut Findings) -> Option
     options.emit_unresolved_aliases = true;
     options.disallow_directives = true;
     options.set_emit_comments(false);
-    let mut builder = Builder { source, findings, stack: Vec::new(), root: None, keys: Vec::new(), values: Vec::new(), failed: false };
+    let mut builder = Builder {
+        source,
+        findings,
+        stack: Vec::new(),
+        root: None,
+        ranges: Vec::new(),
+        again: Vec::new(),
+        failed: false,
+    };
     for event in Parser::new_from_str_with_options(&source.text, options) {
         let going = match event {
             Ok((event, span)) => builder.event(event, span),
@@ -39,21 +47,41 @@ pub(super) fn parse(source: &Arc<SourceText>, findings: &mut Findings) -> Option
             return None;
         }
     }
-    let Builder { root, keys, values, failed, .. } = builder;
+    let Builder {
+        root,
+        ranges,
+        again,
+        failed,
+        ..
+    } = builder;
     let Some(root) = root else {
         let place = Place::new(Arc::clone(source), 0..0);
         let finding = Diagnostic::error(Code::PRJ002, format!("`{}` is empty", source.name));
-        findings.add(finding.at(place).label("nothing is written here").help("write something in the file, or delete it"));
+        findings.add(
+            finding
+                .at(place)
+                .label("nothing is written here")
+                .help("write something in the file, or delete it"),
+        );
         return None;
     };
-    findings.understood(source, keys, values);
+    findings.understood(source, ranges);
+    again.iter().for_each(|place| findings.clear(place));
     (!failed).then_some(root)
 }
 
 /// A collection that is still open.
 enum Frame {
-    Sequence { start: usize, items: Vec<Node> },
-    Mapping { start: usize, entries: Vec<Entry>, key: Option<Option<Key>>, seen: HashMap<String, Place> },
+    Sequence {
+        start: usize,
+        items: Vec<Node>,
+    },
+    Mapping {
+        start: usize,
+        entries: Vec<Entry>,
+        key: Option<Option<Key>>,
+        seen: HashMap<String, Place>,
+    },
 }
 
 struct Builder<'a> {
@@ -61,8 +89,10 @@ struct Builder<'a> {
     findings: &'a mut Findings,
     stack: Vec<Frame>,
     root: Option<Node>,
-    keys: Vec<Range<usize>>,
-    values: Vec<Range<usize>>,
+    /// Of every scalar.
+    ranges: Vec<Range<usize>>,
+    /// Of keys that were there already.
+    again: Vec<Place>,
     failed: bool,
 }
 
@@ -71,11 +101,18 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> bool {
         let range = span.byte_range().unwrap_or(0..0);
         let tagged = match &event {
-            Event::Scalar(_, _, _, tag) | Event::SequenceStart(_, _, tag) | Event::MappingStart(_, _, tag) => tag.is_some(),
+            Event::Scalar(_, _, _, tag) | Event::SequenceStart(_, _, tag) | Event::MappingStart(_, _, tag) => {
+                tag.is_some()
+            }
             _ => false,
         };
         if tagged {
-            self.refuse(Code::PRJ004, &range, "a tag (`!…`) is not part of the project format", "write the value without it");
+            self.refuse(
+                Code::PRJ004,
+                &range,
+                "a tag (`!…`) is not part of the project format",
+                "write the value without it",
+            );
             return false;
         }
         if self.stack.len() > DEPTH_MAX {
@@ -85,15 +122,29 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
-                let kind = Kind::Scalar { text: text.into_owned(), plain };
-                self.node(Node { place: self.place(content(&self.source.text, range, style)), kind })
+                let kind = Kind::Scalar {
+                    text: text.into_owned(),
+                    plain,
+                };
+                self.node(Node {
+                    place: self.place(content(&self.source.text, range, style)),
+                    kind,
+                })
             }
             Event::SequenceStart(..) => {
-                self.stack.push(Frame::Sequence { start: range.start, items: Vec::new() });
+                self.stack.push(Frame::Sequence {
+                    start: range.start,
+                    items: Vec::new(),
+                });
                 true
             }
             Event::MappingStart(..) => {
-                self.stack.push(Frame::Mapping { start: range.start, entries: Vec::new(), key: None, seen: HashMap::new() });
+                self.stack.push(Frame::Mapping {
+                    start: range.start,
+                    entries: Vec::new(),
+                    key: None,
+                    seen: HashMap::new(),
+                });
                 true
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(range.end),
@@ -103,7 +154,12 @@ impl Builder<'_> {
                 false
             }
             Event::DocumentStart(..) if self.root.is_some() => {
-                self.refuse(Code::PRJ002, &range, "a second document in one file", "put it in a file of its own");
+                self.refuse(
+                    Code::PRJ002,
+                    &range,
+                    "a second document in one file",
+                    "put it in a file of its own",
+                );
                 false
             }
             _ => true,
@@ -116,8 +172,14 @@ impl Builder<'_> {
 
     fn close(&mut self, end: usize) -> bool {
         let node = match self.stack.pop() {
-            Some(Frame::Sequence { start, items }) => Node { place: self.place(start..end), kind: Kind::Sequence(items) },
-            Some(Frame::Mapping { start, entries, .. }) => Node { place: self.place(start..end), kind: Kind::Mapping(entries) },
+            Some(Frame::Sequence { start, items }) => Node {
+                place: self.place(start..end),
+                kind: Kind::Sequence(items),
+            },
+            Some(Frame::Mapping { start, entries, .. }) => Node {
+                place: self.place(start..end),
+                kind: Kind::Mapping(entries),
+            },
             None => return true,
         };
         self.node(node)
@@ -125,7 +187,7 @@ impl Builder<'_> {
 
     /// Puts a finished node where it belongs: in a sequence, as a key, as a value, or as the root.
     fn node(&mut self, node: Node) -> bool {
-        if self.keys.len() + self.values.len() >= NODES_MAX {
+        if self.ranges.len() >= NODES_MAX {
             let message = format!("more than {NODES_MAX} values in one file");
             self.refuse(Code::PRJ009, &node.place.range, &message, "split the file");
             return false;
@@ -135,7 +197,9 @@ impl Builder<'_> {
             _ => None,
         };
         match self.stack.last_mut() {
-            Some(Frame::Mapping { key: key @ None, seen, .. }) => {
+            Some(Frame::Mapping {
+                key: key @ None, seen, ..
+            }) => {
                 let Some(text) = scalar else {
                     *key = Some(None);
                     self.failed = true;
@@ -143,19 +207,23 @@ impl Builder<'_> {
                     self.findings.add(finding.help("write `key: value`"));
                     return true;
                 };
-                self.keys.push(node.place.range.clone());
+                self.ranges.push(node.place.range.clone());
                 if let Some(first) = seen.get(&text) {
                     self.findings.add(twice(&text, &node.place, first));
+                    self.again.push(node.place);
                     *key = Some(None);
                 } else {
                     seen.insert(text.clone(), node.place.clone());
-                    *key = Some(Some(Key { text, place: node.place }));
+                    *key = Some(Some(Key {
+                        text,
+                        place: node.place,
+                    }));
                 }
                 return true;
             }
             Some(Frame::Mapping { entries, key, .. }) => {
                 if scalar.is_some() {
-                    self.values.push(node.place.range.clone());
+                    self.ranges.push(node.place.range.clone());
                 }
                 if let Some(Some(key)) = key.take() {
                     entries.push(Entry { key, value: node });
@@ -163,7 +231,7 @@ impl Builder<'_> {
             }
             Some(Frame::Sequence { items, .. }) => {
                 if scalar.is_some() {
-                    self.values.push(node.place.range.clone());
+                    self.ranges.push(node.place.range.clone());
                 }
                 items.push(node);
             }
@@ -171,7 +239,7 @@ impl Builder<'_> {
                 // A file of nothing but comments, or of `---`, is as empty as one of no bytes.
                 if !node.is_null() {
                     if scalar.is_some() {
-                        self.values.push(node.place.range.clone());
+                        self.ranges.push(node.place.range.clone());
                     }
                     self.root = Some(node);
                 }
@@ -181,7 +249,11 @@ impl Builder<'_> {
     }
 
     fn refuse(&mut self, code: Code, range: &Range<usize>, message: &str, help: &str) {
-        self.findings.add(Diagnostic::error(code, message).at(self.place(range.clone())).help(help));
+        self.findings.add(
+            Diagnostic::error(code, message)
+                .at(self.place(range.clone()))
+                .help(help),
+        );
     }
 
     fn broken(&mut self, kind: &ErrorKind, at: usize) {
@@ -191,13 +263,22 @@ impl Builder<'_> {
         let place = self.place(at..at + 1);
         let finding = match kind {
             ErrorKind::RecursionLimitExceeded => {
-                Diagnostic::error(Code::PRJ009, format!("nested deeper than {DEPTH_MAX}")).at(place).help("write it flatter")
+                Diagnostic::error(Code::PRJ009, format!("nested deeper than {DEPTH_MAX}"))
+                    .at(place)
+                    .help("write it flatter")
             }
             ErrorKind::DirectiveDisallowed => {
-                Diagnostic::error(Code::PRJ002, "a directive (`%…`) is not part of the project format").at(place).help("delete the line")
+                Diagnostic::error(Code::PRJ002, "a directive (`%…`) is not part of the project format")
+                    .at(place)
+                    .help("delete the line")
             }
-            ErrorKind::TabInIndentation | ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed | ErrorKind::TabInPlainScalar => {
-                Diagnostic::error(Code::PRJ002, "not YAML: a tab where only spaces may stand").at(place).help("indent with spaces")
+            ErrorKind::TabInIndentation
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabNotAllowed
+            | ErrorKind::TabInPlainScalar => {
+                Diagnostic::error(Code::PRJ002, "not YAML: a tab where only spaces may stand")
+                    .at(place)
+                    .help("indent with spaces")
             }
             kind => Diagnostic::error(Code::PRJ002, format!("not YAML: {kind}"))
                 .at(place)
@@ -218,11 +299,17 @@ pub(super) fn twice(name: &str, second: &Place, first: &Place) -> Diagnostic {
 
 /// The range of a scalar's content: without its quotes; of a block, without its header.
 fn content(text: &str, range: Range<usize>, style: ScalarStyle) -> Range<usize> {
-    let Some(raw) = text.get(range.clone()) else { return range };
+    let Some(raw) = text.get(range.clone()) else {
+        return range;
+    };
     match style {
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if raw.len() >= 2 => range.start + 1..range.end - 1,
         ScalarStyle::Literal | ScalarStyle::Folded => {
-            let header = if raw.starts_with(['|', '>']) { raw.find('\n').map_or(0, |at| at + 1) } else { 0 };
+            let header = if raw.starts_with(['|', '>']) {
+                raw.find('\n').map_or(0, |at| at + 1)
+            } else {
+                0
+            };
             let body = &raw[header..];
             let indent = body.len() - body.trim_start().len();
             let start = range.start + header + indent;

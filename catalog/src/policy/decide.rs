@@ -20,12 +20,18 @@ pub(crate) fn applies(policy: &Policy, principal: &Principal) -> bool {
 
 /// Whether a policy's patterns cover a table. A pattern that cannot be read covers nothing.
 fn covers(policy: &Policy, table: &TableName) -> bool {
-    policy.tables.iter().any(|(pattern, _)| Pattern::parse(pattern).is_ok_and(|pattern| pattern.covers(table)))
+    policy
+        .tables
+        .iter()
+        .any(|(pattern, _)| Pattern::parse(pattern).is_ok_and(|pattern| pattern.covers(table)))
 }
 
 /// Whether some policy opens a view to a principal.
 pub(crate) fn grants_view(project: &Project, principal: &Principal, view: &TableName) -> bool {
-    project.policies.iter().any(|policy| applies(policy, principal) && covers(policy, view))
+    project
+        .policies
+        .iter()
+        .any(|policy| applies(policy, principal) && covers(policy, view))
 }
 
 /// The grant on `table`, or `None` where it does not exist for the principal.
@@ -42,10 +48,22 @@ pub(crate) fn decide(
         .filter(|policy| applies(policy, principal))
         .filter_map(|policy| grant(project, paths, policy, table, remote))
         .collect();
-    let granted: BTreeSet<&str> = policies.iter().flat_map(|policy| policy.columns.iter().map(String::as_str)).collect();
-    let columns: Vec<String> =
-        remote.columns.iter().map(|column| &column.name).filter(|name| granted.contains(name.as_str())).cloned().collect();
-    (!columns.is_empty()).then(|| TableGrant { table: table.clone(), columns, policies })
+    let granted: BTreeSet<&str> = policies
+        .iter()
+        .flat_map(|policy| policy.columns.iter().map(String::as_str))
+        .collect();
+    let columns: Vec<String> = remote
+        .columns
+        .iter()
+        .map(|column| &column.name)
+        .filter(|name| granted.contains(name.as_str()))
+        .cloned()
+        .collect();
+    (!columns.is_empty()).then(|| TableGrant {
+        table: table.clone(),
+        columns,
+        policies,
+    })
 }
 
 /// What one policy gives on a table, if it gives anything.
@@ -70,7 +88,13 @@ fn grant(
     if columns.is_empty() {
         return None;
     }
-    let mut rows: Vec<RowFilter> = policy.table_rows.get(table).cloned().map(RowFilter::Table).into_iter().collect();
+    let mut rows: Vec<RowFilter> = policy
+        .table_rows
+        .get(table)
+        .cloned()
+        .map(RowFilter::Table)
+        .into_iter()
+        .collect();
     for (name, predicate) in &policy.entity_rows {
         // An entity that is not there cannot admit a row.
         let (entity, paths) = (project.entities.get(name)?, paths.get(name)?);
@@ -92,5 +116,10 @@ fn grant(
         .filter(|(column, _)| column.table == *table && columns.contains(&column.column))
         .map(|(column, mask)| (column.column.clone(), mask.clone()))
         .collect();
-    Some(PolicyGrant { policy: policy.name.clone(), columns, rows, masks })
+    Some(PolicyGrant {
+        policy: policy.name.clone(),
+        columns,
+        rows,
+        masks,
+    })
 }

@@ -77,11 +77,17 @@ impl EntityPaths {
         let mut broken = Vec::new();
         let mut incoming: BTreeMap<&TableName, Vec<(&TableName, Edge<'_>)>> = BTreeMap::new();
         for (table, link) in references.all() {
-            incoming.entry(&link.target.table).or_default().push((table, Edge::Reference(link)));
+            incoming
+                .entry(&link.target.table)
+                .or_default()
+                .push((table, Edge::Reference(link)));
         }
         for holding in &entity.holdings {
             match tie(entity, holding, references) {
-                Ok(bridge) => incoming.entry(&entity.table).or_default().push((&holding.table, Edge::Holding(bridge))),
+                Ok(bridge) => incoming
+                    .entry(&entity.table)
+                    .or_default()
+                    .push((&holding.table, Edge::Holding(bridge))),
                 Err(reason) => broken.push(reason),
             }
         }
@@ -93,7 +99,12 @@ impl EntityPaths {
         for (_, table) in order {
             paths.insert(table.clone(), path(entity, table, &best, &paths));
         }
-        Self { table: entity.table.clone(), paths, open: led_to(&entity.table, references), broken }
+        Self {
+            table: entity.table.clone(),
+            paths,
+            open: led_to(&entity.table, references),
+            broken,
+        }
     }
 
     /// What a policy on the entity makes of `table`.
@@ -150,7 +161,12 @@ fn path(
     match best.get(table).map_or(&[][..], Vec::as_slice) {
         [] => Ok(Vec::new()),
         [(_, Edge::Holding(bridge))] => Ok(vec![
-            step(bridge.held_key, &bridge.holding.bridge, bridge.to_held, bridge.holding.condition.as_ref()),
+            step(
+                bridge.held_key,
+                &bridge.holding.bridge,
+                bridge.to_held,
+                bridge.holding.condition.as_ref(),
+            ),
             step(bridge.to_entity, &entity.table, bridge.entity_key, None),
         ]),
         [(target, Edge::Reference(link))] => {
@@ -162,14 +178,20 @@ fn path(
             Ok(match rest.split_first() {
                 // The bridge holds the same key as the held table does: read it in its place.
                 Some((first, more)) if held_by(first, target, best) && first.column == enters.key => {
-                    let mut steps = vec![KeyStep { column: enters.column, ..first.clone() }];
+                    let mut steps = vec![KeyStep {
+                        column: enters.column,
+                        ..first.clone()
+                    }];
                     steps.extend_from_slice(more);
                     steps
                 }
                 _ => std::iter::once(enters).chain(rest).collect(),
             })
         }
-        ways => Err(Ambiguity { table: table.clone(), ways: ways.iter().map(|(_, edge)| in_words(table, edge)).collect() }),
+        ways => Err(Ambiguity {
+            table: table.clone(),
+            ways: ways.iter().map(|(_, edge)| in_words(table, edge)).collect(),
+        }),
     }
 }
 
@@ -179,20 +201,35 @@ fn held_by(first: &KeyStep, table: &TableName, best: &Best<'_>) -> bool {
 }
 
 fn step(column: &str, table: &TableName, key: &str, condition: Option<&SqlText>) -> KeyStep {
-    KeyStep { column: column.to_string(), table: table.clone(), key: key.to_string(), condition: condition.cloned() }
+    KeyStep {
+        column: column.to_string(),
+        table: table.clone(),
+        key: key.to_string(),
+        condition: condition.cloned(),
+    }
 }
 
 fn in_words(table: &TableName, edge: &Edge<'_>) -> (String, Option<Place>) {
     match edge {
-        Edge::Reference(link) => (format!("`{table}.{}` → `{}`", link.column, link.target), link.declared.clone()),
-        Edge::Holding(bridge) => (format!("held through `{}`", bridge.holding.bridge), Some(bridge.holding.place.clone())),
+        Edge::Reference(link) => (
+            format!("`{table}.{}` → `{}`", link.column, link.target),
+            link.declared.clone(),
+        ),
+        Edge::Holding(bridge) => (
+            format!("held through `{}`", bridge.holding.bridge),
+            Some(bridge.holding.place.clone()),
+        ),
     }
 }
 
 /// The two columns of a bridge, each the only one that references its end.
 fn tie<'a>(entity: &'a Entity, holding: &'a Holding, references: &'a References) -> Result<Bridge<'a>, BrokenHolding> {
     let only = |end: &TableName| {
-        let mut links: Vec<&Link> = references.of(&holding.bridge).iter().filter(|link| link.target.table == *end).collect();
+        let mut links: Vec<&Link> = references
+            .of(&holding.bridge)
+            .iter()
+            .filter(|link| link.target.table == *end)
+            .collect();
         if links.iter().any(|link| link.declared.is_some()) {
             links.retain(|link| link.declared.is_some());
         }
@@ -202,9 +239,15 @@ fn tie<'a>(entity: &'a Entity, holding: &'a Holding, references: &'a References)
                 place: holding.bridge_place.clone(),
                 message: match links.len() {
                     0 => format!("the bridge `{}` does not reference `{end}`", holding.bridge),
-                    _ => format!("the bridge `{}` references `{end}` by more than one column", holding.bridge),
+                    _ => format!(
+                        "the bridge `{}` references `{end}` by more than one column",
+                        holding.bridge
+                    ),
                 },
-                help: format!("declare one reference to `{end}` under `tables`, `{}`, `references`", holding.bridge),
+                help: format!(
+                    "declare one reference to `{end}` under `tables`, `{}`, `references`",
+                    holding.bridge
+                ),
             }),
         }
     };

@@ -15,11 +15,17 @@ impl Pattern {
     /// Reads a pattern; the error is an instruction.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "*" {
-            return Ok(Self { schema: "*".into(), table: "*".into() });
+            return Ok(Self {
+                schema: "*".into(),
+                table: "*".into(),
+            });
         }
         match text.split_once('.') {
             Some((schema, table)) if !schema.is_empty() && !table.is_empty() && !text.contains(char::is_whitespace) => {
-                Ok(Self { schema: schema.into(), table: table.into() })
+                Ok(Self {
+                    schema: schema.into(),
+                    table: table.into(),
+                })
             }
             _ => Err("write `*`, `source.*` or `source.table`".into()),
         }
@@ -50,8 +56,12 @@ impl Pattern {
 fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
     for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
@@ -77,10 +87,22 @@ mod tests {
 
     #[test]
     fn patterns_cover_what_they_say() {
-        check("*", &["credit.loan", "unified.customer_360"], &["caliber.audit", "information_schema.tables"]);
+        check(
+            "*",
+            &["credit.loan", "unified.customer_360"],
+            &["caliber.audit", "information_schema.tables"],
+        );
         check("credit.*", &["credit.loan", "credit.a.b"], &["credits.loan", "credi.t"]);
-        check("credit.loan", &["credit.loan"], &["credit.Loan", "credit.loans", "credit.loa"]);
-        check("cr*.l*n*", &["credit.loan", "cr.ln", "crx.lots_of_names"], &["credit.lo", "dcredit.loan"]);
+        check(
+            "credit.loan",
+            &["credit.loan"],
+            &["credit.Loan", "credit.loans", "credit.loa"],
+        );
+        check(
+            "cr*.l*n*",
+            &["credit.loan", "cr.ln", "crx.lots_of_names"],
+            &["credit.lo", "dcredit.loan"],
+        );
         check("*.loan", &["credit.loan"], &["caliber.loan", "credit.loan2"]);
         check("a.ab*ba", &["a.abba", "a.abxba"], &["a.aba"]);
         check("caliber.*", &[], &["caliber.audit"]);

@@ -38,10 +38,22 @@ impl References {
             for table in &schema.tables {
                 let links = references.0.entry(TableName::new(source, &table.name)).or_default();
                 for key in &table.foreign_keys {
-                    let ([column], [target]) = (key.columns.as_slice(), key.target_columns.as_slice()) else { continue };
-                    if !links.iter().any(|link| link.column == *column && link.declared.is_some()) {
-                        let target = ColumnName { table: TableName::new(source, &key.target), column: target.clone() };
-                        links.push(Link { column: column.clone(), target, declared: None });
+                    let ([column], [target]) = (key.columns.as_slice(), key.target_columns.as_slice()) else {
+                        continue;
+                    };
+                    if !links
+                        .iter()
+                        .any(|link| link.column == *column && link.declared.is_some())
+                    {
+                        let target = ColumnName {
+                            table: TableName::new(source, &key.target),
+                            column: target.clone(),
+                        };
+                        links.push(Link {
+                            column: column.clone(),
+                            target,
+                            declared: None,
+                        });
                     }
                 }
             }
@@ -60,6 +72,8 @@ impl References {
 
     /// Every table that has some, with them.
     pub fn all(&self) -> impl Iterator<Item = (&TableName, &Link)> {
-        self.0.iter().flat_map(|(table, links)| links.iter().map(move |link| (table, link)))
+        self.0
+            .iter()
+            .flat_map(|(table, links)| links.iter().map(move |link| (table, link)))
     }
 }

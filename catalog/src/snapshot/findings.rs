@@ -13,7 +13,10 @@ use crate::source_schema::RemoteTable;
 
 /// All findings, in the order of files and places.
 pub(super) fn find(snapshot: &CatalogSnapshot) -> Vec<Diagnostic> {
-    let mut finder = Finder { snapshot, found: Vec::new() };
+    let mut finder = Finder {
+        snapshot,
+        found: Vec::new(),
+    };
     for meaning in snapshot.project.tables.values() {
         finder.meaning(meaning);
     }
@@ -28,7 +31,12 @@ pub(super) fn find(snapshot: &CatalogSnapshot) -> Vec<Diagnostic> {
         finder.reaches(policy);
     }
     let mut found = finder.found;
-    found.sort_by_key(|finding| finding.place.as_ref().map(|place| (place.source.name.clone(), place.range.start)));
+    found.sort_by_key(|finding| {
+        finding
+            .place
+            .as_ref()
+            .map(|place| (place.source.name.clone(), place.range.start))
+    });
     found
 }
 
@@ -51,7 +59,11 @@ impl<'a> Finder<'a> {
             if let Some(near) = did_you_mean(&name.table, schema.tables.iter().map(|table| table.name.as_str())) {
                 finding = finding.label(format!("did you mean `{}.{near}`?", name.schema));
             }
-            self.add(finding.help(format!("`{}` holds {}", name.schema, some(schema.tables.iter().map(|table| table.name.as_str())))));
+            self.add(finding.help(format!(
+                "`{}` holds {}",
+                name.schema,
+                some(schema.tables.iter().map(|table| table.name.as_str()))
+            )));
         }
         table
     }
@@ -85,13 +97,19 @@ impl<'a> Finder<'a> {
         }
         for (column, reference) in &meaning.references {
             let here = table.filter(|table| self.column(name, table, column, Code::PRJ010, &reference.place));
-            self.target(here.and_then(|table| table.column(column)), &reference.target, &reference.place);
+            self.target(
+                here.and_then(|table| table.column(column)),
+                &reference.target,
+                &reference.place,
+            );
         }
     }
 
     /// The target of a reference: it is there, can be compared with the column, and is a key.
     fn target(&mut self, column: Option<&crate::source_schema::RemoteColumn>, target: &ColumnName, place: &Place) {
-        let Some(table) = self.table(&target.table, Code::PRJ010, place) else { return };
+        let Some(table) = self.table(&target.table, Code::PRJ010, place) else {
+            return;
+        };
         if !self.column(&target.table, table, &target.column, Code::PRJ010, place) {
             return;
         }
@@ -99,12 +117,22 @@ impl<'a> Finder<'a> {
         if let (Some(column), Some(other)) = (column, other)
             && class(&column.data_type) != class(&other.data_type)
         {
-            let message = format!("`{}` is {} and `{target}` is {}", column.name, column.native_type, other.native_type);
-            self.add(Diagnostic::error(Code::PRJ015, message).at(place.clone()).help("a reference needs two columns of one kind of type"));
+            let message = format!(
+                "`{}` is {} and `{target}` is {}",
+                column.name, column.native_type, other.native_type
+            );
+            self.add(
+                Diagnostic::error(Code::PRJ015, message)
+                    .at(place.clone())
+                    .help("a reference needs two columns of one kind of type"),
+            );
         }
         if !self.is_key(&target.table, table, &target.column) {
             let message = format!("`{target}` is not known to be a key");
-            let help = format!("declare it: `key: {}` under `tables`, `{}`; `caliber check --online` verifies it", target.column, target.table);
+            let help = format!(
+                "declare it: `key: {}` under `tables`, `{}`; `caliber check --online` verifies it",
+                target.column, target.table
+            );
             self.add(Diagnostic::warning(Code::PRJ015, message).at(place.clone()).help(help));
         }
     }
@@ -112,16 +140,27 @@ impl<'a> Finder<'a> {
     /// Whether a column alone identifies a row, enforced or declared.
     fn is_key(&self, name: &TableName, table: &RemoteTable, column: &str) -> bool {
         let alone = |key: &Vec<String>| matches!(key.as_slice(), [only] if only == column);
-        let declared = self.snapshot.project.tables.get(name).is_some_and(|meaning| alone(&meaning.key));
+        let declared = self
+            .snapshot
+            .project
+            .tables
+            .get(name)
+            .is_some_and(|meaning| alone(&meaning.key));
         declared || alone(&table.primary_key) || table.unique_keys.iter().any(alone)
     }
 
     fn entity(&mut self, entity: &Entity) {
         if let Some(table) = self.table(&entity.table, Code::PRJ010, &entity.table_place) {
-            if self.column(&entity.table, table, &entity.key, Code::PRJ010, &entity.key_place) && !self.is_key(&entity.table, table, &entity.key) {
+            if self.column(&entity.table, table, &entity.key, Code::PRJ010, &entity.key_place)
+                && !self.is_key(&entity.table, table, &entity.key)
+            {
                 let message = format!("`{}.{}` is not known to be a key", entity.table, entity.key);
                 let help = format!("declare it: `key: {}` under `tables`, `{}`", entity.key, entity.table);
-                self.add(Diagnostic::warning(Code::PRJ015, message).at(entity.key_place.clone()).help(help));
+                self.add(
+                    Diagnostic::warning(Code::PRJ015, message)
+                        .at(entity.key_place.clone())
+                        .help(help),
+                );
             }
             if let (Some(time), Some(place)) = (&entity.time, &entity.time_place) {
                 self.column(&entity.table, table, time, Code::PRJ010, place);
@@ -130,7 +169,8 @@ impl<'a> Finder<'a> {
         let mut sound = true;
         for holding in &entity.holdings {
             let known = |finder: &mut Self, table: &TableName, place: &Place| {
-                !finder.snapshot.schemas.contains_key(&table.schema) || finder.table(table, Code::PRJ010, place).is_some()
+                !finder.snapshot.schemas.contains_key(&table.schema)
+                    || finder.table(table, Code::PRJ010, place).is_some()
             };
             sound &= known(self, &holding.table, &holding.place);
             sound &= known(self, &holding.bridge, &holding.bridge_place);
@@ -139,13 +179,21 @@ impl<'a> Finder<'a> {
         }
         if sound && let Some(paths) = self.snapshot.paths.get(&entity.name) {
             for broken in &paths.broken {
-                self.add(Diagnostic::error(Code::PRJ010, &broken.message).at(broken.place.clone()).help(&broken.help));
+                self.add(
+                    Diagnostic::error(Code::PRJ010, &broken.message)
+                        .at(broken.place.clone())
+                        .help(&broken.help),
+                );
             }
         }
     }
 
     fn patterns(&mut self, policy: &Policy) {
-        let views: Vec<TableName> = self.snapshot.entities().map(|entity| TableName::new("unified", format!("{}_360", entity.name))).collect();
+        let views: Vec<TableName> = self
+            .snapshot
+            .entities()
+            .map(|entity| TableName::new("unified", format!("{}_360", entity.name)))
+            .collect();
         for (text, place) in &policy.tables {
             let Ok(pattern) = Pattern::parse(text) else { continue };
             if views.iter().any(|view| pattern.covers(view)) {
@@ -163,9 +211,13 @@ impl<'a> Finder<'a> {
                     self.table(&name, Code::PRJ010, place);
                 }
                 None => {
-                    let unknown = self.snapshot.project.sources.keys().any(|source| pattern.may_match_schema(source) && !self.snapshot.schemas.contains_key(source));
+                    let unknown =
+                        self.snapshot.project.sources.keys().any(|source| {
+                            pattern.may_match_schema(source) && !self.snapshot.schemas.contains_key(source)
+                        });
                     if !unknown && !self.snapshot.source_tables().any(|table| pattern.covers(&table)) {
-                        let finding = Diagnostic::warning(Code::PRJ010, format!("`{text}` matches no table")).at(place.clone());
+                        let finding =
+                            Diagnostic::warning(Code::PRJ010, format!("`{text}` matches no table")).at(place.clone());
                         self.add(finding.help("take it out, or mend the name"));
                     }
                 }
@@ -185,7 +237,9 @@ impl<'a> Finder<'a> {
     fn columns(&mut self, policy: &Policy) {
         for (name, (columns, place)) in &policy.columns {
             self.idle(policy, name, place);
-            let Some(table) = self.table(name, Code::PRJ013, place) else { continue };
+            let Some(table) = self.table(name, Code::PRJ013, place) else {
+                continue;
+            };
             for (column, place) in columns {
                 self.column(name, table, column, Code::PRJ013, place);
             }
@@ -194,7 +248,11 @@ impl<'a> Finder<'a> {
 
     fn rows(&mut self, policy: &Policy) {
         for (name, filter) in &policy.table_rows {
-            let place = policy.row_places.get(&name.to_string()).unwrap_or(&filter.place).clone();
+            let place = policy
+                .row_places
+                .get(&name.to_string())
+                .unwrap_or(&filter.place)
+                .clone();
             self.idle(policy, name, &place);
             self.table(name, Code::PRJ010, &place);
         }
@@ -213,16 +271,25 @@ impl<'a> Finder<'a> {
     /// Tables that the policy's patterns cover and its entities cannot reach, or reach in two ways.
     fn reaches(&mut self, policy: &Policy) {
         for (name, filter) in &policy.entity_rows {
-            let Some(paths) = self.snapshot.paths.get(name) else { continue };
+            let Some(paths) = self.snapshot.paths.get(name) else {
+                continue;
+            };
             let place = policy.row_places.get(name).unwrap_or(&filter.place);
             let mut reported: BTreeSet<TableName> = BTreeSet::new();
             for table in self.snapshot.source_tables().filter(|table| covers(policy, table)) {
                 match paths.reach(&table) {
                     Reach::Path(_) | Reach::Open => {}
                     Reach::Closed => {
-                        let message = format!("`{table}` does not exist under this policy: nothing ties its rows to `{name}`");
-                        let help = format!("declare under `tables`, `{table}`, `references` how a row finds its {name}, or open it by another policy");
-                        self.add(Diagnostic::warning(Code::PRJ016, message).at(policy.place.clone()).help(help));
+                        let message =
+                            format!("`{table}` does not exist under this policy: nothing ties its rows to `{name}`");
+                        let help = format!(
+                            "declare under `tables`, `{table}`, `references` how a row finds its {name}, or open it by another policy"
+                        );
+                        self.add(
+                            Diagnostic::warning(Code::PRJ016, message)
+                                .at(policy.place.clone())
+                                .help(help),
+                        );
                     }
                     Reach::Ambiguous(ambiguity) => {
                         if reported.insert(ambiguity.table.clone()) {
@@ -236,7 +303,10 @@ impl<'a> Finder<'a> {
 }
 
 fn covers(policy: &Policy, table: &TableName) -> bool {
-    policy.tables.iter().any(|(pattern, _)| Pattern::parse(pattern).is_ok_and(|pattern| pattern.covers(table)))
+    policy
+        .tables
+        .iter()
+        .any(|(pattern, _)| Pattern::parse(pattern).is_ok_and(|pattern| pattern.covers(table)))
 }
 
 fn two_ways(entity: &str, ambiguity: &Ambiguity, place: &Place) -> Diagnostic {
@@ -261,7 +331,14 @@ fn two_ways(entity: &str, ambiguity: &Ambiguity, place: &Place) -> Diagnostic {
 fn class(data_type: &arrow_schema::DataType) -> u8 {
     use arrow_schema::DataType as T;
     match data_type {
-        t if t.is_integer() || matches!(t, T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..)) => 0,
+        t if t.is_integer()
+            || matches!(
+                t,
+                T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..)
+            ) =>
+        {
+            0
+        }
         T::Float16 | T::Float32 | T::Float64 => 1,
         T::Utf8 | T::LargeUtf8 | T::Utf8View => 2,
         T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => 3,

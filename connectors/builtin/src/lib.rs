@@ -4,6 +4,8 @@
 //! Adding a connector is its own module and its line in `FACTORIES`.
 
 mod batch;
+mod decimal;
+mod mysql;
 mod outlet;
 mod pool;
 mod postgres;
@@ -13,4 +15,4 @@ mod sqlite;
 use caliber_connector_spi::ConnectorFactory;
 
 /// Every kind of source this build can read, in the order documentation lists them.
-pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &sqlite::SqliteFactory];
+pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &mysql::Factory, &sqlite::SqliteFactory];

@@ -61,6 +61,11 @@ pub trait Dialect {
     /// `text LIKE pattern`, case-sensitive, escape `\`.
     fn like(&self, text: Side<'_>, pattern: &Value, operand: Operand<'_>, binder: &mut Binder<'_>) -> String;
 
+    /// `operand IS NULL`, of a column or a predicate already rendered.
+    fn is_null(&self, operand: &str) -> String {
+        format!("({operand} IS NULL)")
+    }
+
     /// What is selected for a column; a dialect may pin its output format here.
     fn select_column(&self, quoted: &str, table: &RemoteTable, index: usize) -> String {
         let _ = (table, index);
@@ -228,7 +233,10 @@ impl Renderer<'_> {
             Expr::And(parts) => self.joined(parts, " AND ", table),
             Expr::Or(parts) => self.joined(parts, " OR ", table),
             Expr::Not(part) => format!("(NOT {})", self.expr(part, table)),
-            Expr::IsNull(part) => format!("({} IS NULL)", self.expr(part, table)),
+            Expr::IsNull(part) => {
+                let operand = self.expr(part, table);
+                self.dialect.is_null(&operand)
+            }
             Expr::InList { expr, list } => {
                 let parts: Vec<String> = list
                     .iter()

@@ -5,6 +5,7 @@
 //! shipped; a server that somebody else runs.
 
 mod bank;
+pub mod conformance;
 mod mariadb;
 mod postgres;
 mod server;

@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 
 use super::raw_read::{RawRead, all_of};
-use super::translate::{key_type, translate};
+use super::translate::{is_small, key_type, translate};
 use crate::EngineError;
 use crate::engine::OpenSource;
 use crate::run::query_run::QueryRun;
@@ -152,7 +152,7 @@ impl KeyRelation {
             if let Some((column, keys)) = &linked {
                 pushed.extend(pushed_keys(keys, *column, &step.table)?);
             }
-            pushed.retain(|part| capabilities.evaluates(part, &step.table));
+            pushed.retain(|part| is_small(part) && capabilities.evaluates(part, &step.table));
         }
         let read = RawRead {
             source: Arc::clone(&step.source),
@@ -245,4 +245,37 @@ pub(crate) fn evaluate_mask(
 pub(crate) fn filtered(batch: &RecordBatch, mask: &BooleanArray) -> Result<RecordBatch, EngineError> {
     arrow::compute::filter_record_batch(batch, mask)
         .map_err(|error| EngineError::internal("rows could not be filtered", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int32Array, Int64Array};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_distinct_and_never_null() {
+        let one: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(2), Some(1)]));
+        let two: ArrayRef = Arc::new(Int64Array::from(vec![Some(2), Some(3)]));
+        let keys = Keys::new(&DataType::Int64, &[one, two]).expect("keys");
+        assert_eq!(keys.array.len(), 3);
+        assert_eq!(keys.array.null_count(), 0);
+    }
+
+    #[test]
+    fn keys_of_a_wider_type_match_exactly_or_not_at_all() {
+        let wide: ArrayRef = Arc::new(Int64Array::from(vec![7, i64::from(i32::MAX) + 1]));
+        let keys = Keys::new(&DataType::Int64, &[wide]).expect("keys");
+        let values: ArrayRef = Arc::new(Int32Array::from(vec![Some(7), Some(i32::MIN), None]));
+        let found = keys.contain(&values).expect("compared");
+        assert_eq!(found, BooleanArray::from(vec![true, false, false]));
+        assert_eq!(keys.as_type(&DataType::Int32).expect("cast").len(), 1);
+    }
+
+    #[test]
+    fn no_keys_match_nothing() {
+        let keys = Keys::new(&DataType::Utf8, &[]).expect("keys");
+        let values: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a"]));
+        assert_eq!(keys.contain(&values).expect("compared"), BooleanArray::from(vec![false]));
+    }
 }

@@ -30,8 +30,12 @@ pub(crate) fn translate(expr: &Expr, table: &RemoteTable) -> Option<Remote> {
         Expr::InList(list) => {
             let index = column(&list.expr, table)?;
             let data_type = &table.columns.get(index)?.data_type;
-            let values: Option<Vec<Value>> = list.list.iter().map(|one| literal(one, data_type)).collect();
-            let found = Remote::InList { expr: Box::new(Remote::Column(index)), list: values.filter(|all| !all.is_empty())? };
+            let found = if list.list.len() > LIST_AS_VALUES_MAX {
+                Remote::InKeys { column: index, keys: key_array(&list.list, data_type)? }
+            } else {
+                let values: Option<Vec<Value>> = list.list.iter().map(|one| literal(one, data_type)).collect();
+                Remote::InList { expr: Box::new(Remote::Column(index)), list: values.filter(|all| !all.is_empty())? }
+            };
             Some(if list.negated { Remote::Not(Box::new(found)) } else { found })
         }
         Expr::Like(like) if !like.case_insensitive && like.escape_char.is_none_or(|escape| escape == '\\') => {
@@ -42,6 +46,41 @@ pub(crate) fn translate(expr: &Expr, table: &RemoteTable) -> Option<Remote> {
         }
         _ => None,
     }
+}
+
+/// A longer list travels as one array of keys, so that neither the statement nor its parameters grow with it.
+const LIST_AS_VALUES_MAX: usize = 16;
+
+/// A predicate of more comparisons than this is not sent: sources bound the depth of an expression.
+const COMPARISONS_MAX: usize = 200;
+
+/// Whether a source should be asked to parse a predicate of this size.
+pub(crate) fn is_small(predicate: &Remote) -> bool {
+    comparisons(predicate) <= COMPARISONS_MAX
+}
+
+fn comparisons(predicate: &Remote) -> usize {
+    match predicate {
+        Remote::And(parts) | Remote::Or(parts) => parts.iter().map(comparisons).sum(),
+        Remote::Not(part) | Remote::IsNull(part) => comparisons(part),
+        Remote::InList { list, .. } => list.len(),
+        Remote::Column(_) | Remote::Value(_) | Remote::Compare { .. } | Remote::InKeys { .. } | Remote::Like { .. } => 1,
+    }
+}
+
+/// The literals of a list as one array without NULL, of exactly `wanted`.
+fn key_array(list: &[Expr], wanted: &DataType) -> Option<arrow::array::ArrayRef> {
+    if !key_type(wanted) {
+        return None;
+    }
+    let scalars: Option<Vec<ScalarValue>> = list
+        .iter()
+        .map(|one| match one {
+            Expr::Literal(scalar, _) if scalar.data_type() == *wanted && !scalar.is_null() => Some(scalar.clone()),
+            _ => None,
+        })
+        .collect();
+    ScalarValue::iter_to_array(scalars?).ok()
 }
 
 fn translate_binary(binary: &BinaryExpr, table: &RemoteTable) -> Option<Remote> {
@@ -131,4 +170,70 @@ pub(crate) fn key_type(data_type: &DataType) -> bool {
                 | DataType::Decimal128(..)
                 | DataType::Timestamp(TimeUnit::Microsecond, _)
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use caliber_connector_spi::RemoteColumn;
+    use datafusion::logical_expr::{col, lit};
+
+    use super::*;
+
+    fn table() -> RemoteTable {
+        let column = |name: &str, data_type: DataType| RemoteColumn {
+            name: name.to_owned(),
+            data_type,
+            nullable: true,
+            native_type: String::new(),
+            comment: None,
+            comparable: true,
+        };
+        RemoteTable {
+            name: "t".to_owned(),
+            namespace: None,
+            is_view: false,
+            columns: vec![column("id", DataType::Int64), column("rate", DataType::Float64)],
+            primary_key: Vec::new(),
+            unique_keys: Vec::new(),
+            foreign_keys: Vec::new(),
+            comment: None,
+            rows_estimate: None,
+        }
+    }
+
+    fn check(expr: &Expr, expected: &str) {
+        let found = translate(expr, &table()).map_or_else(|| "local".to_owned(), |remote| format!("{remote:?}"));
+        assert!(found.starts_with(expected), "{expr}: {found}");
+    }
+
+    #[test]
+    fn a_literal_of_another_type_stays_local() {
+        check(&col("id").eq(lit(1_i64)), "Compare");
+        check(&col("id").eq(lit(1_i32)), "local");
+        check(&col("id").eq(col("id")), "local");
+    }
+
+    #[test]
+    fn floats_travel_only_where_every_order_agrees() {
+        check(&col("rate").gt(lit(0.5)), "Compare");
+        check(&col("rate").gt(lit(0.0)), "local");
+        check(&col("rate").eq(lit(-0.0)), "local");
+        check(&col("rate").lt(lit(f64::NAN)), "local");
+    }
+
+    #[test]
+    fn a_long_list_is_one_array_of_keys() {
+        let list = |count: i64| (0..count).map(lit).collect::<Vec<_>>();
+        check(&col("id").in_list(list(16), false), "InList");
+        check(&col("id").in_list(list(17), false), "InKeys");
+        check(&col("id").in_list(list(17), true), "Not(InKeys");
+    }
+
+    #[test]
+    fn a_large_predicate_is_not_small() {
+        let or = |count: i64| (1..count).fold(col("id").eq(lit(0_i64)), |all, at| all.or(col("id").eq(lit(at))));
+        let size = |count: i64| translate(&or(count), &table()).map(|remote| is_small(&remote));
+        assert_eq!(size(200), Some(true));
+        assert_eq!(size(201), Some(false));
+    }
 }

@@ -96,7 +96,7 @@ pub(crate) fn entity_view(
     let mut joined: BTreeMap<Vec<Hop>, Arc<Enforcement>> = BTreeMap::from([(Vec::new(), base)]);
     let mut shown = Vec::new();
     for attribute in &entity.attributes {
-        let resolved = resolve(snapshot, state, entity, attribute)?;
+        let resolved = resolve(snapshot, entity, attribute)?;
         if reach(&resolved, &mut joined, lookup)? {
             shown.push((attribute, resolved));
         }
@@ -118,7 +118,7 @@ pub(crate) fn check_attributes(snapshot: &OpenSnapshot, state: &SessionState, en
         return findings;
     }
     for attribute in &entity.attributes {
-        let checked = resolve(snapshot, state, entity, attribute).and_then(|resolved| {
+        let checked = resolve(snapshot, entity, attribute).and_then(|resolved| {
             let mut schema: Option<DFSchema> = None;
             for path in resolved.used.keys() {
                 let table = path.last().map_or(&entity.table, |hop| &hop.target.table);
@@ -244,11 +244,10 @@ fn coerced(state: &SessionState, expr: Expr, schema: &DFSchema) -> std::result::
 /// of a table that the entity's table references.
 fn resolve(
     snapshot: &OpenSnapshot,
-    state: &SessionState,
     entity: &Entity,
     attribute: &Attribute,
 ) -> std::result::Result<Resolved, EngineError> {
-    let mut expr = parse(state, &attribute.expr)?;
+    let mut expr = parse(&attribute.expr)?;
     let mut used: BTreeMap<Vec<Hop>, Vec<String>> = BTreeMap::new();
     let walked = ast::visit_expressions_mut(&mut expr.expr, |node| {
         let (path, name) = match node {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema};
 use caliber_catalog::grant::{EntityFilter, PolicyGrant, RowFilter, SqlText, TableGrant};
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
@@ -94,11 +94,6 @@ impl Enforcement {
             return Field::new("", DataType::Null, true);
         };
         Field::new(&remote.name, remote.data_type.clone(), remote.nullable || !column.is_clear())
-    }
-
-    /// The governed schema, in the order of the columns.
-    pub fn schema(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.columns.iter().map(|column| self.field(column)).collect::<Vec<_>>()))
     }
 
     /// The column of that name.

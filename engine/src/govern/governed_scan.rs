@@ -24,7 +24,7 @@ use super::governed_table::{Output, output_field};
 use crate::EngineError;
 use crate::absorb::key_relation::{columns_of, pushed_keys};
 use crate::absorb::raw_read::{RawRead, all_of, any_of};
-use crate::absorb::translate::translate;
+use crate::absorb::translate::{is_small, translate};
 use crate::run::query_run::QueryRun;
 
 /// Reads one governed table.
@@ -93,7 +93,7 @@ impl GovernedScanExec {
         let enforcement = &self.enforcement;
         let capabilities = enforcement.source.connector.capabilities();
         let table = &enforcement.table;
-        let can = |remote: &Remote| pushdown && capabilities.evaluates(remote, table);
+        let can = |remote: &Remote| pushdown && is_small(remote) && capabilities.evaluates(remote, table);
         let mut complete = pushdown;
         let mut policies = Vec::new();
         for (at, policy) in enforcement.policies.iter().enumerate() {

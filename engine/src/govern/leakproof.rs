@@ -50,3 +50,43 @@ fn column_and_literal(column: &Expr, literal: &Expr, schema: &DFSchema) -> bool 
     let Expr::Literal(scalar, _) = literal else { return false };
     is_column(column) && column.get_type(schema).is_ok_and(|found| found == scalar.data_type())
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::logical_expr::{cast, col, lit, not};
+
+    use super::*;
+
+    fn check(expr: &Expr, expected: bool) {
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("name", DataType::Utf8, true),
+            Field::new("open", DataType::Boolean, true),
+        ]);
+        let schema = DFSchema::try_from(schema).expect("a schema");
+        assert_eq!(is_leakproof(expr, &schema), expected, "{expr}");
+    }
+
+    #[test]
+    fn comparisons_with_literals_of_the_same_type_pass() {
+        check(&col("id").eq(lit(1_i64)), true);
+        check(&lit(1_i64).lt(col("id")), true);
+        check(&col("id").between(lit(1_i64), lit(2_i64)), true);
+        check(&col("id").in_list(vec![lit(1_i64), lit(2_i64)], true), true);
+        check(&col("name").is_null().or(not(col("open"))), true);
+        check(&col("name").like(lit("a%")), true);
+    }
+
+    #[test]
+    fn what_can_fail_or_tell_stays_above() {
+        check(&(lit(1_i64) / col("id")).gt(lit(0_i64)), false);
+        check(&cast(col("name"), DataType::Int64).eq(lit(1_i64)), false);
+        check(&col("id").eq(lit(1_i32)), false);
+        check(&col("id").eq(col("id")), false);
+        check(&lit(1_i64).eq(lit(1_i64)), false);
+        check(&col("name").like(lit("a\\")), false);
+        check(&col("id").eq(lit(1_i64)).and((lit(1_i64) / col("id")).gt(lit(0_i64))), false);
+        check(&col("absent").eq(lit(1_i64)), false);
+    }
+}

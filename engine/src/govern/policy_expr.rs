@@ -19,6 +19,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast;
 
 use crate::EngineError;
+use crate::statement::parse_expression;
 
 /// What policy text became for one principal.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +37,6 @@ pub(crate) enum Wanted<'a> {
     Predicate,
     /// A value of the masked column's type.
     Value(&'a DataType),
-    /// Any value.
-    Any,
 }
 
 /// Whose attributes stand for `principal.*`.
@@ -57,7 +56,7 @@ pub(crate) fn compile(
     attributes: Attributes<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Compiled, EngineError> {
-    let mut parsed = parse(state, sql)?;
+    let mut parsed = parse(sql)?;
     let mut names = Names { schema, attributes, values: Vec::new(), closed: false, sql };
     let walked = ast::visit_expressions_mut(&mut parsed.expr, |expr| match names.resolve(expr) {
         Ok(()) => ControlFlow::Continue(()),
@@ -79,13 +78,12 @@ pub(crate) fn compile(
     }
 }
 
-/// Parses one expression.
-pub(crate) fn parse(
-    state: &SessionState,
-    sql: &SqlText,
-) -> Result<datafusion::sql::sqlparser::ast::ExprWithAlias, EngineError> {
-    let dialect = state.config_options().sql_parser.dialect;
-    state.sql_to_expr_with_alias(&sql.text, &dialect).map_err(|error| blame(sql, &EngineError::from(error)))
+/// Parses one expression, under the bounds and in the dialect of statements.
+pub(crate) fn parse(sql: &SqlText) -> Result<ast::ExprWithAlias, EngineError> {
+    match parse_expression(&sql.text) {
+        Ok((_, expr)) => Ok(ast::ExprWithAlias { expr, alias: None }),
+        Err(error) => Err(blame(sql, &error)),
+    }
 }
 
 fn finish(
@@ -122,7 +120,6 @@ fn finish(
     let expr = simplifier.coerce(expr, schema)?;
     let found = expr.get_type(schema)?;
     let expr = match wanted {
-        Wanted::Any => expr,
         Wanted::Predicate if matches!(found, DataType::Boolean | DataType::Null) => expr,
         Wanted::Predicate => {
             return Err(EngineError::new(Code::PRJ011, format!("a condition must be true or false, this is {found}")));
@@ -145,8 +142,18 @@ fn same_family(from: &DataType, to: &DataType) -> bool {
         || (from.is_numeric() && (to.is_decimal() || to.is_floating()))
 }
 
+/// The error at its place in the project's file: exactly where the file spells the text as it is, else the whole of it.
 fn blame(sql: &SqlText, error: &EngineError) -> EngineError {
-    let mut blamed = EngineError::new(Code::PRJ011, error.message.clone()).at(sql.place.clone());
+    let whole = &sql.place;
+    let verbatim = whole.source.text.get(whole.range.clone()) == Some(sql.text.as_str());
+    let place = match &error.place {
+        Some(inner) if verbatim => {
+            let start = whole.range.start;
+            Place::new(Arc::clone(&whole.source), start + inner.range.start..start + inner.range.end)
+        }
+        _ => whole.clone(),
+    };
+    let mut blamed = EngineError::new(Code::PRJ011, error.message.clone()).at(place);
     blamed.help = error.help.clone();
     blamed
 }
@@ -246,12 +253,8 @@ impl Names<'_> {
     }
 
     fn error(&self, message: &str) -> EngineError {
-        EngineError::new(Code::PRJ011, message).at(place_of(self.sql))
+        EngineError::new(Code::PRJ011, message).at(self.sql.place.clone())
     }
-}
-
-fn place_of(sql: &SqlText) -> Place {
-    sql.place.clone()
 }
 
 fn placeholder(number: usize) -> ast::Expr {

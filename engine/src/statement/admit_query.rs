@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 
 use caliber_catalog::diagnostic::Code;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Fetch, Function, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause, ObjectName, ObjectNamePart,
-    OrderBy, OrderByKind, Query, Select, SelectFlavor, SetExpr, SetOperator, Spanned, Statement, TableAlias, TableFactor,
-    Value, ValueWithSpan, Visit, Visitor, With,
+    Expr, Fetch, Function, FunctionArguments, GroupByExpr, Ident, JoinOperator, LimitClause, ObjectName,
+    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectFlavor, SetExpr, SetOperator, Spanned, Statement,
+    TableAlias, TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, With,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -22,11 +22,10 @@ const CTES: usize = 64;
 /// Refuses every clause that is not allowed (SQL002), and writes `FETCH FIRST n ROWS ONLY` as `LIMIT n`.
 pub(crate) fn admit_query(text: &QueryText, query: &mut Query) -> Result<(), EngineError> {
     let mut admission = Admission { text };
-    match query.visit(&mut admission) {
+    match Visit::visit(query, &mut admission) {
         ControlFlow::Break(refusal) => Err(*refusal),
         ControlFlow::Continue(()) => {
-            use datafusion::sql::sqlparser::ast::VisitMut;
-            let _: ControlFlow<()> = query.visit(&mut FetchAsLimit);
+            let _: ControlFlow<()> = VisitMut::visit(query, &mut FetchAsLimit);
             Ok(())
         }
     }
@@ -46,14 +45,26 @@ impl Admission<'_> {
 
     /// Refuses if `present`.
     fn never(&self, present: bool, span: Span, what: &str) -> Flow {
-        if present { self.refuse(span, what, "") } else { ControlFlow::Continue(()) }
+        if present {
+            self.refuse(span, what, "")
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn with(&self, with: &With) -> Flow {
-        let With { with_token, recursive, cte_tables } = with;
+        let With {
+            with_token,
+            recursive,
+            cte_tables,
+        } = with;
         let span = with_token.0.span;
         if *recursive {
-            return self.refuse(span, "WITH RECURSIVE", "hierarchies are walked by joining a fixed number of times");
+            return self.refuse(
+                span,
+                "WITH RECURSIVE",
+                "hierarchies are walked by joining a fixed number of times",
+            );
         }
         if cte_tables.len() > CTES {
             let message = format!("more than {CTES} queries in one WITH");
@@ -69,7 +80,12 @@ impl Admission<'_> {
     fn body(&self, body: &SetExpr) -> Flow {
         match body {
             SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => ControlFlow::Continue(()),
-            SetExpr::SetOperation { left, right, op, set_quantifier: _ } => {
+            SetExpr::SetOperation {
+                left,
+                right,
+                op,
+                set_quantifier: _,
+            } => {
                 self.never(*op == SetOperator::Minus, left.span(), "MINUS")?;
                 self.body(left)?;
                 self.body(right)
@@ -83,7 +99,9 @@ impl Admission<'_> {
     }
 
     fn order_by(&self, order_by: Option<&OrderBy>) -> Flow {
-        let Some(OrderBy { kind, interpolate }) = order_by else { return ControlFlow::Continue(()) };
+        let Some(OrderBy { kind, interpolate }) = order_by else {
+            return ControlFlow::Continue(());
+        };
         self.never(interpolate.is_some(), Span::empty(), "INTERPOLATE")?;
         if let OrderByKind::Expressions(expressions) = kind {
             for expression in expressions {
@@ -94,22 +112,45 @@ impl Admission<'_> {
     }
 
     fn fetch(&self, fetch: Option<&Fetch>, limit: Option<&LimitClause>) -> Flow {
-        let Some(Fetch { with_ties, percent, quantity }) = fetch else { return ControlFlow::Continue(()) };
+        let Some(Fetch {
+            with_ties,
+            percent,
+            quantity,
+        }) = fetch
+        else {
+            return ControlFlow::Continue(());
+        };
         self.never(*with_ties, Span::empty(), "FETCH … WITH TIES")?;
         self.never(*percent, Span::empty(), "FETCH … PERCENT")?;
         let limited = matches!(
             limit,
             Some(LimitClause::LimitOffset { limit: Some(_), .. } | LimitClause::OffsetCommaLimit { .. })
         );
-        self.never(limited || quantity.is_none(), Span::empty(), "FETCH beside LIMIT or without a number")
+        self.never(
+            limited || quantity.is_none(),
+            Span::empty(),
+            "FETCH beside LIMIT or without a number",
+        )
     }
 
     fn alias(&self, alias: Option<&TableAlias>) -> Flow {
-        let Some(TableAlias { explicit: _, name, columns, at }) = alias else { return ControlFlow::Continue(()) };
+        let Some(TableAlias {
+            explicit: _,
+            name,
+            columns,
+            at,
+        }) = alias
+        else {
+            return ControlFlow::Continue(());
+        };
         self.never(at.is_some(), name.span, "AT behind an alias")?;
         self.identifier(name)?;
         for column in columns {
-            self.never(column.data_type.is_some(), column.name.span, "a type behind a column alias")?;
+            self.never(
+                column.data_type.is_some(),
+                column.name.span,
+                "a type behind a column alias",
+            )?;
         }
         ControlFlow::Continue(())
     }
@@ -117,7 +158,11 @@ impl Admission<'_> {
     /// sqlparser reads `FROM 'a.csv'` as a name in single quotes.
     fn identifier(&self, identifier: &Ident) -> Flow {
         if identifier.quote_style == Some('\'') {
-            return self.refuse(identifier.span, "a name in single quotes", "names take double quotes, text single ones");
+            return self.refuse(
+                identifier.span,
+                "a name in single quotes",
+                "names take double quotes, text single ones",
+            );
         }
         ControlFlow::Continue(())
     }
@@ -277,35 +322,67 @@ impl Visitor for Admission<'_> {
                     let help = "`unnest` is the only function that may stand in FROM";
                     return self.refuse(span, &format!("table function `{name}`"), help);
                 }
-                self.never(!with_hints.is_empty() || !index_hints.is_empty(), span, "a hint behind a table")?;
+                self.never(
+                    !with_hints.is_empty() || !index_hints.is_empty(),
+                    span,
+                    "a hint behind a table",
+                )?;
                 self.never(version.is_some(), span, "a version behind a table")?;
                 self.never(*with_ordinality, span, "WITH ORDINALITY")?;
                 self.never(!partitions.is_empty(), span, "PARTITION behind a table")?;
                 self.never(json_path.is_some(), span, "a path behind a table")?;
                 self.never(sample.is_some(), span, "TABLESAMPLE")
             }
-            TableFactor::Derived { lateral, subquery: _, alias, sample } => {
+            TableFactor::Derived {
+                lateral,
+                subquery: _,
+                alias,
+                sample,
+            } => {
                 self.never(*lateral, span, "LATERAL")?;
                 self.never(sample.is_some(), span, "TABLESAMPLE")?;
                 self.alias(alias.as_ref())
             }
-            TableFactor::NestedJoin { table_with_joins, alias } => {
-                self.never(table_with_joins.joins.iter().any(|join| join.global), span, "GLOBAL JOIN")?;
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias,
+            } => {
+                self.never(
+                    table_with_joins.joins.iter().any(|join| join.global),
+                    span,
+                    "GLOBAL JOIN",
+                )?;
                 self.alias(alias.as_ref())
             }
-            TableFactor::UNNEST { alias, array_exprs: _, with_offset, with_offset_alias, with_ordinality } => {
+            TableFactor::UNNEST {
+                alias,
+                array_exprs: _,
+                with_offset,
+                with_offset_alias,
+                with_ordinality,
+            } => {
                 let numbered = *with_offset || with_offset_alias.is_some() || *with_ordinality;
                 self.never(numbered, span, "WITH OFFSET and WITH ORDINALITY")?;
                 self.alias(alias.as_ref())
             }
             TableFactor::Function { name, .. } => self.refuse(span, &format!("table function `{name}`"), ""),
-            _ => self.refuse(span, "this kind of table", "tables, queries in brackets and unnest may stand in FROM"),
+            _ => self.refuse(
+                span,
+                "this kind of table",
+                "tables, queries in brackets and unnest may stand in FROM",
+            ),
         }
     }
 
     fn pre_visit_expr(&mut self, expression: &Expr) -> Flow {
         if let Expr::Function(function) = expression {
-            let Function { name, uses_odbc_syntax: _, parameters, args: _, .. } = function;
+            let Function {
+                name,
+                uses_odbc_syntax: _,
+                parameters,
+                args: _,
+                ..
+            } = function;
             let plain = matches!(parameters, FunctionArguments::None);
             return self.never(!plain, name.span(), "a second list of arguments");
         }
@@ -316,7 +393,9 @@ impl Visitor for Admission<'_> {
     fn pre_visit_value(&mut self, value: &ValueWithSpan) -> Flow {
         match &value.value {
             Value::Placeholder(name) if !name.starts_with('$') => {
-                let error = self.text.error(Code::SQL016, value.span, format!("`{name}` is not a parameter"));
+                let error = self
+                    .text
+                    .error(Code::SQL016, value.span, format!("`{name}` is not a parameter"));
                 ControlFlow::Break(Box::new(with_help(error, "write parameters as `?`, or as `$1`, `$2`…")))
             }
             _ => ControlFlow::Continue(()),
@@ -327,7 +406,7 @@ impl Visitor for Admission<'_> {
 /// DataFusion does not know the standard's FETCH, which says the same as LIMIT.
 struct FetchAsLimit;
 
-impl datafusion::sql::sqlparser::ast::VisitorMut for FetchAsLimit {
+impl VisitorMut for FetchAsLimit {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -336,8 +415,11 @@ impl datafusion::sql::sqlparser::ast::VisitorMut for FetchAsLimit {
                 Some(LimitClause::LimitOffset { offset, .. }) => offset,
                 Some(LimitClause::OffsetCommaLimit { .. }) | None => None,
             };
-            query.limit_clause =
-                Some(LimitClause::LimitOffset { limit: fetch.quantity, offset, limit_by: Vec::new() });
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: fetch.quantity,
+                offset,
+                limit_by: Vec::new(),
+            });
         }
         ControlFlow::Continue(())
     }

@@ -25,19 +25,27 @@ pub(crate) fn bound_text(sql: &str) -> Result<(QueryText, Vec<TokenWithSpan>), E
     if sql.len() > STATEMENT_BYTES {
         let error = EngineError {
             code: Code::LIM001,
-            message: format!("the statement has {} bytes, more than the {STATEMENT_BYTES} allowed", sql.len()),
+            message: format!(
+                "the statement has {} bytes, more than the {STATEMENT_BYTES} allowed",
+                sql.len()
+            ),
             place: None,
             label: None,
             help: None,
         };
-        return Err(with_help(error, "send long lists of values as parameters, or join a table instead"));
+        return Err(with_help(
+            error,
+            "send long lists of values as parameters, or join a table instead",
+        ));
     }
     let text = QueryText::new(sql);
     let mut tokens = Vec::new();
-    Tokenizer::new(&CaliberDialect::new(0), sql).tokenize_with_location_into_buf(&mut tokens).map_err(|error| {
-        let span = Span::new(error.location, error.location);
-        text.error(Code::SQL001, span, sentence(&error.message))
-    })?;
+    Tokenizer::new(&CaliberDialect::new(0), sql)
+        .tokenize_with_location_into_buf(&mut tokens)
+        .map_err(|error| {
+            let span = Span::new(error.location, error.location);
+            text.error(Code::SQL001, span, sentence(&error.message))
+        })?;
     separate_numbers(&text, &tokens)?;
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     measure(&text, &tokens)?;
@@ -62,7 +70,9 @@ fn separate_numbers(text: &QueryText, tokens: &[TokenWithSpan]) -> Result<(), En
 fn measure(text: &QueryText, tokens: &[TokenWithSpan]) -> Result<(), EngineError> {
     let mut nesting = Nesting::new(tokens);
     for (index, token) in tokens.iter().enumerate() {
-        nesting.token(index).map_err(|exceeded| refuse(text, token.span, exceeded))?;
+        nesting
+            .token(index)
+            .map_err(|exceeded| refuse(text, token.span, exceeded))?;
     }
     nesting.finish().map_err(|exceeded| match tokens.last() {
         Some(last) => refuse(text, last.span, exceeded),
@@ -78,5 +88,7 @@ fn refuse(text: &QueryText, span: Span, exceeded: Exceeded) -> EngineError {
 fn sentence(message: &str) -> String {
     let message = message.split(" at Line:").next().unwrap_or(message).trim();
     let mut characters = message.chars();
-    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
 }

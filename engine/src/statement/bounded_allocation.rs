@@ -44,8 +44,10 @@ pub(super) enum Growth {
     RegexpReplace,
     /// `array_to_string(array, delimiter)`.
     Join,
-    /// `concat(…)`, `concat_ws(separator, …)`.
+    /// `concat(…)`.
     Concat,
+    /// `concat_ws(separator, …)`.
+    ConcatWithSeparator,
 }
 
 /// A function that checks the size of its result first.
@@ -63,7 +65,11 @@ impl BoundedAllocation {
 
     fn check(&self, args: &ScalarFunctionArgs) -> Result<()> {
         let columns: Vec<Argument> = args.args.iter().map(Argument::new).collect::<Result<_>>()?;
-        let rows = if columns.iter().all(|column| column.is_scalar) { 1 } else { args.number_rows };
+        let rows = if columns.iter().all(|column| column.is_scalar) {
+            1
+        } else {
+            args.number_rows
+        };
         let estimate = Estimate { columns: &columns };
         let mut batch = 0_u64;
         for row in 0..rows {
@@ -102,10 +108,21 @@ impl Argument {
         };
         let lengths = match array.data_type() {
             DataType::FixedSizeList(_, _) => None,
-            _ => length(array.as_ref()).ok().and_then(|lengths| cast(&lengths, &DataType::Int64).ok()),
+            _ => length(array.as_ref())
+                .ok()
+                .and_then(|lengths| cast(&lengths, &DataType::Int64).ok()),
         };
-        let numbers = if array.data_type().is_integer() { cast(&array, &DataType::Int64).ok() } else { None };
-        Ok(Self { array, is_scalar, lengths, numbers })
+        let numbers = if array.data_type().is_integer() {
+            cast(&array, &DataType::Int64).ok()
+        } else {
+            None
+        };
+        Ok(Self {
+            array,
+            is_scalar,
+            lengths,
+            numbers,
+        })
     }
 
     fn at(&self, row: usize) -> Option<usize> {
@@ -115,12 +132,16 @@ impl Argument {
 
     fn number(&self, row: usize) -> Option<i64> {
         let at = self.at(row)?;
-        self.numbers.as_ref().map(|numbers| numbers.as_primitive::<Int64Type>().value(at))
+        self.numbers
+            .as_ref()
+            .map(|numbers| numbers.as_primitive::<Int64Type>().value(at))
     }
 
     fn length(&self, row: usize) -> u64 {
         let known = self.at(row).zip(self.lengths.as_ref());
-        known.map_or(0, |(at, lengths)| u64::try_from(lengths.as_primitive::<Int64Type>().value(at)).unwrap_or(0))
+        known.map_or(0, |(at, lengths)| {
+            u64::try_from(lengths.as_primitive::<Int64Type>().value(at)).unwrap_or(0)
+        })
     }
 
     /// Bytes of one value of whatever type.
@@ -131,7 +152,12 @@ impl Argument {
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => self.length(row) + 16,
             other => match other.primitive_width() {
                 Some(width) => width as u64,
-                None => self.array.slice(at, 1).to_data().get_slice_memory_size().map_or(u64::MAX, |size| size as u64),
+                None => self
+                    .array
+                    .slice(at, 1)
+                    .to_data()
+                    .get_slice_memory_size()
+                    .map_or(u64::MAX, |size| size as u64),
             },
         }
     }
@@ -156,7 +182,8 @@ impl Estimate<'_> {
             Growth::ArrayRepeat => self.value(0, row).saturating_mul(self.count(1, row)),
             Growth::ArrayResize => {
                 let element = self.value(2, row).max(16);
-                self.value(0, row).saturating_add(element.saturating_mul(self.count(1, row)))
+                self.value(0, row)
+                    .saturating_add(element.saturating_mul(self.count(1, row)))
             }
             Growth::Series => self.series(row),
             Growth::Replace => {
@@ -171,13 +198,20 @@ impl Estimate<'_> {
                 let each = self.length(1, row).saturating_add(nulls);
                 self.value(0, row).saturating_add(elements.saturating_mul(each))
             }
-            Growth::Concat => {
-                let values = (0..self.columns.len()).map(|column| self.length(column, row));
-                let all = values.fold(0, u64::saturating_add);
+            Growth::Concat => self.lengths(row),
+            Growth::ConcatWithSeparator => {
                 let separators = self.length(0, row).saturating_mul(self.columns.len() as u64);
-                all.saturating_add(if all > separators { separators } else { all })
+                self.lengths(row).saturating_add(separators)
             }
         }
+    }
+
+    /// Of all arguments together.
+    fn lengths(&self, row: usize) -> u64 {
+        self.columns
+            .iter()
+            .map(|column| column.length(row))
+            .fold(0, u64::saturating_add)
     }
 
     fn length(&self, column: usize, row: usize) -> u64 {
@@ -197,8 +231,11 @@ impl Estimate<'_> {
     /// Each match, at most one between any two bytes, becomes the replacement; `\1` in it can be the whole text.
     fn regexp_replace(&self, row: usize) -> u64 {
         let text = self.length(0, row);
-        let everywhere =
-            self.columns.get(3).and_then(|flags| flags.text(row)).is_some_and(|flags| flags.contains('g'));
+        let everywhere = self
+            .columns
+            .get(3)
+            .and_then(|flags| flags.text(row))
+            .is_some_and(|flags| flags.contains('g'));
         let to = self.columns.get(2).and_then(|to| to.text(row)).unwrap_or_default();
         let groups = to.matches(['\\', '$']).count() as u64;
         let matches = if everywhere { text + 1 } else { 1 };
@@ -214,7 +251,9 @@ impl Estimate<'_> {
             [] => return 0,
         };
         let position = |column: Option<&Argument>| column.map_or(Some(0), |column| column.position(row));
-        let (Some(start), Some(stop)) = (position(start), position(stop)) else { return 0 };
+        let (Some(start), Some(stop)) = (position(start), position(stop)) else {
+            return 0;
+        };
         let step = match step {
             None => Some(1),
             Some(step) => step.step(row),
@@ -257,7 +296,11 @@ impl Argument {
         let at = self.at(row)?;
         match self.array.data_type() {
             DataType::Interval(_) => {
-                let intervals = cast(&self.array, &DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano)).ok()?;
+                let intervals = cast(
+                    &self.array,
+                    &DataType::Interval(arrow::datatypes::IntervalUnit::MonthDayNano),
+                )
+                .ok()?;
                 let interval = intervals.as_primitive::<IntervalMonthDayNanoType>().value(at);
                 let parts = [i128::from(interval.months) * 28 * DAY, i128::from(interval.days) * DAY];
                 let parts = [parts[0], parts[1], i128::from(interval.nanoseconds)];
@@ -296,7 +339,10 @@ impl ScalarUDFImpl for BoundedAllocation {
 
     fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
         let inner = self.inner.inner().with_updated_config(config)?;
-        Some(ScalarUDF::new_from_impl(Self { inner: Arc::new(inner), growth: self.growth }))
+        Some(ScalarUDF::new_from_impl(Self {
+            inner: Arc::new(inner),
+            growth: self.growth,
+        }))
     }
 
     fn is_strict(&self) -> bool {

@@ -23,7 +23,9 @@ pub(crate) struct CaliberDialect {
 impl CaliberDialect {
     /// For a text of so many tokens.
     pub(crate) fn new(tokens: usize) -> Self {
-        Self { expressions_left: Cell::new(tokens.saturating_mul(8).saturating_add(10_000)) }
+        Self {
+            expressions_left: Cell::new(tokens.saturating_mul(8).saturating_add(10_000)),
+        }
     }
 
     /// Whether a parse gave up because it took too much work.

@@ -7,12 +7,12 @@
 //! 2. `rewrite_placeholders`: `?` becomes `$1`, `$2`…
 //! 3. `parse_statement`: exactly one statement of a kind that only reads.
 //! 4. `admit_query`: every clause of it is one that Caliber knows.
-//! 5. `resolve_identifiers`: tables and columns get their exact names, among those that are visible.
+//! 5. `resolve_identifiers` (with `resolve_tables`, `resolve_relations`, `resolve_columns`): tables and columns get their exact names, among those that are visible.
 //! 6. `name_outputs`: no two columns of the result share a name.
 
 mod admit_query;
-mod bounded_allocation;
 mod bound_text;
+mod bounded_allocation;
 mod dialect;
 mod functions;
 mod name_outputs;
@@ -20,7 +20,9 @@ mod name_scope;
 mod nesting;
 mod parse_statement;
 mod query_text;
+mod resolve_columns;
 mod resolve_identifiers;
+mod resolve_relations;
 mod resolve_tables;
 mod rewrite_placeholders;
 
@@ -52,7 +54,11 @@ pub(crate) fn read_statement(sql: &str) -> Result<ReadStatement, EngineError> {
     if let Admitted::Query(query) | Admitted::Explain { query, .. } = &mut admitted {
         admit_query::admit_query(&text, query)?;
     }
-    Ok(ReadStatement { text, admitted, parameters })
+    Ok(ReadStatement {
+        text,
+        admitted,
+        parameters,
+    })
 }
 
 #[cfg(test)]

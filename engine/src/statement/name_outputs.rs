@@ -34,7 +34,10 @@ fn select_list(items: &mut [SelectItem]) {
         if seen.insert(name.clone()) {
             continue;
         }
-        let Some(free) = (1_usize..).map(|count| format!("{name}_{count}")).find(|name| !taken.contains(name)) else {
+        let Some(free) = (1_usize..)
+            .map(|count| format!("{name}_{count}"))
+            .find(|name| !taken.contains(name))
+        else {
             continue;
         };
         taken.insert(free.clone());

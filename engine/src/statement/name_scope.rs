@@ -3,7 +3,7 @@
 //! Owns: the naming rule ("without quotes exactly first, then without case if only one such name is visible"), and the
 //! relations and aliases in scope. Never: walks a query, or asks the catalog.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use datafusion::sql::sqlparser::ast::Ident;
@@ -37,7 +37,10 @@ impl Names {
 
     /// Names of which nothing is known.
     pub(super) fn unknown() -> Self {
-        Self { open: true, ..Self::default() }
+        Self {
+            open: true,
+            ..Self::default()
+        }
     }
 
     pub(super) fn push(&mut self, name: String) {
@@ -66,17 +69,17 @@ impl Names {
 /// The naming rule over several lists of names at once.
 pub(super) fn find<'n>(written: &Ident, lists: impl IntoIterator<Item = &'n Names>) -> Found {
     let folded = written.value.to_lowercase();
-    let mut alike = BTreeMap::new();
+    let mut alike = BTreeSet::new();
     for name in lists.into_iter().flat_map(|list| list.alike(&folded)) {
         if *name == written.value {
             return Found::One(name.clone());
         }
-        alike.insert(name.clone(), ());
+        alike.insert(name.clone());
     }
     if written.quote_style.is_some() {
         return Found::None;
     }
-    let mut alike: Vec<String> = alike.into_keys().collect();
+    let mut alike: Vec<String> = alike.into_iter().collect();
     match alike.len() {
         0 => Found::None,
         1 => alike.pop().map_or(Found::None, Found::One),
@@ -124,7 +127,11 @@ pub(super) struct Scope<'p> {
 
 impl<'p> Scope<'p> {
     pub(super) fn within(parent: Option<&'p Scope<'p>>) -> Self {
-        Self { relations: Vec::new(), outputs: Names::default(), parent }
+        Self {
+            relations: Vec::new(),
+            outputs: Names::default(),
+            parent,
+        }
     }
 
     /// A column by its bare name: tables before aliases, inner queries before outer ones.
@@ -210,7 +217,11 @@ mod tests {
         check("\"A1\"", &["A1"], one("A1"));
         check("\"a1\"", &["A1"], Found::None);
         check("a1", &["A1", "a1"], one("a1"));
-        check("aB", &["AB", "ab"], Found::Several(vec!["AB".to_owned(), "ab".to_owned()]));
+        check(
+            "aB",
+            &["AB", "ab"],
+            Found::Several(vec!["AB".to_owned(), "ab".to_owned()]),
+        );
         check("ŽIŽKOV", &["žižkov"], one("žižkov"));
         check("客户", &["客户"], one("客户"));
         check("x", &["y"], Found::None);

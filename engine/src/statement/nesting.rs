@@ -22,7 +22,7 @@ const TYPE_PARAMETERS: usize = 50;
 /// Tokens, each as often as it is read: the parser reads `FROM ((SELECT` twice at each level.
 const PARSE_WORK: u64 = 1_000_000;
 /// Operators of an expression times its tokens: planners visit every node below each node.
-const PLAN_WORK: u64 = 5_000_000;
+const PLAN_WORK: u64 = 7_000_000;
 
 /// The bound that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,9 @@ impl<'a> Nesting<'a> {
 
     /// Takes the token at `index`.
     pub(crate) fn token(&mut self, index: usize) -> Result<(), Exceeded> {
-        let Some(token) = self.tokens.get(index).map(|token| &token.token) else { return Ok(()) };
+        let Some(token) = self.tokens.get(index).map(|token| &token.token) else {
+            return Ok(());
+        };
         self.count_token()?;
         match token {
             Token::LParen => self.open_parenthesis(index)?,
@@ -178,7 +180,11 @@ impl<'a> Nesting<'a> {
             self.close()?;
         }
         self.end_element()?;
-        if self.level.depth > DEPTH { Err(Exceeded::Depth) } else { Ok(()) }
+        if self.level.depth > DEPTH {
+            Err(Exceeded::Depth)
+        } else {
+            Ok(())
+        }
     }
 
     fn keyword(&mut self, keyword: Keyword, index: usize) -> Result<(), Exceeded> {
@@ -229,7 +235,11 @@ impl<'a> Nesting<'a> {
         level.tokens += 1;
         let reads = level.reads;
         self.parse_work = self.parse_work.saturating_add(reads);
-        if self.parse_work > PARSE_WORK { Err(Exceeded::Work) } else { Ok(()) }
+        if self.parse_work > PARSE_WORK {
+            Err(Exceeded::Work)
+        } else {
+            Ok(())
+        }
     }
 
     /// An operator ends the runs of those that bind tighter.
@@ -256,7 +266,11 @@ impl<'a> Nesting<'a> {
         self.joins += 1;
         let level = &mut self.level;
         level.joins += 1;
-        if level.joins > JOINS || self.joins > JOINS_IN_ALL { Err(Exceeded::Joins) } else { Ok(()) }
+        if level.joins > JOINS || self.joins > JOINS_IN_ALL {
+            Err(Exceeded::Joins)
+        } else {
+            Ok(())
+        }
     }
 
     fn set_operation(&mut self) -> Result<(), Exceeded> {
@@ -265,7 +279,11 @@ impl<'a> Nesting<'a> {
         let level = &mut self.level;
         level.set_operations += 1;
         level.joins = 0;
-        if self.set_operations > SET_OPERATIONS { Err(Exceeded::SetOperations) } else { Ok(()) }
+        if self.set_operations > SET_OPERATIONS {
+            Err(Exceeded::SetOperations)
+        } else {
+            Ok(())
+        }
     }
 
     fn end_element(&mut self) -> Result<(), Exceeded> {
@@ -322,7 +340,12 @@ impl<'a> Nesting<'a> {
         let in_from = self.level.in_from && self.expects_table(index);
         let mut reads = self.level.reads;
         if in_from && !matches!(self.before(index), Some(Token::LParen)) {
-            let row = self.tokens.iter().skip(index).take_while(|token| token.token == Token::LParen).count();
+            let row = self
+                .tokens
+                .iter()
+                .skip(index)
+                .take_while(|token| token.token == Token::LParen)
+                .count();
             let behind = self.tokens.get(index + row).map(|token| &token.token);
             let is_query = matches!(behind, Some(Token::Word(word))
                 if matches!(word.keyword, Keyword::SELECT | Keyword::WITH | Keyword::VALUES));
@@ -337,7 +360,10 @@ impl<'a> Nesting<'a> {
         match self.before(index) {
             Some(Token::LParen | Token::Comma) => true,
             Some(Token::Word(word)) => {
-                matches!(word.keyword, Keyword::FROM | Keyword::JOIN | Keyword::APPLY | Keyword::LATERAL)
+                matches!(
+                    word.keyword,
+                    Keyword::FROM | Keyword::JOIN | Keyword::APPLY | Keyword::LATERAL
+                )
             }
             _ => false,
         }

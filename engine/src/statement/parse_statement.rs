@@ -18,7 +18,8 @@ use crate::EngineError;
 /// The parser recurses a few times for each level that `nesting` counts, and grows its stack as it needs.
 const PARSER_RECURSION: usize = NESTING * 12;
 
-const KINDS: &str = "SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW SCHEMAS, SHOW COLUMNS FROM and DESCRIBE are allowed";
+const KINDS: &str =
+    "SELECT, WITH, VALUES, EXPLAIN, SHOW TABLES, SHOW SCHEMAS, SHOW COLUMNS FROM and DESCRIBE are allowed";
 
 /// A statement of a kind that is allowed.
 #[derive(Debug)]
@@ -82,7 +83,11 @@ pub(crate) fn parse_statement(text: &QueryText, tokens: Vec<TokenWithSpan>) -> R
                 _ => Err(refuse_kind(text, first.span, &written, keyword)),
             }
         }
-        other => Err(text.error(Code::SQL001, first.span, format!("expected a statement, found `{other}`"))),
+        other => Err(text.error(
+            Code::SQL001,
+            first.span,
+            format!("expected a statement, found `{other}`"),
+        )),
     }
 }
 
@@ -100,9 +105,15 @@ fn single(text: &QueryText, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenW
     while tokens.last().is_some_and(|token| token.token == Token::SemiColon) {
         tokens.pop();
     }
-    let leading = tokens.iter().take_while(|token| token.token == Token::SemiColon).count();
+    let leading = tokens
+        .iter()
+        .take_while(|token| token.token == Token::SemiColon)
+        .count();
     tokens.drain(..leading);
-    let mut behind = tokens.iter().skip_while(|token| token.token != Token::SemiColon).skip(1);
+    let mut behind = tokens
+        .iter()
+        .skip_while(|token| token.token != Token::SemiColon)
+        .skip(1);
     match behind.find(|token| token.token != Token::SemiColon) {
         Some(second) => {
             let error = text.error(Code::SQL003, second.span, "more than one statement");
@@ -114,12 +125,70 @@ fn single(text: &QueryText, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenW
 
 /// Words that begin a statement in some SQL; any other word at the start is a typing error.
 const REFUSED_KINDS: &[&str] = &[
-    "ALTER", "ANALYZE", "ATTACH", "BEGIN", "CACHE", "CALL", "CHECKPOINT", "CLOSE", "COMMENT", "COMMIT", "COPY", "CREATE",
-    "DEALLOCATE", "DECLARE", "DELETE", "DENY", "DETACH", "DISCARD", "DO", "DROP", "END", "EXECUTE", "EXPORT", "FETCH",
-    "FLUSH", "FROM", "GRANT", "HANDLER", "IMPORT", "INSERT", "INSTALL", "KILL", "LISTEN", "LOAD", "LOCK", "MERGE", "MSCK",
-    "NOTIFY", "OPEN", "OPTIMIZE", "PRAGMA", "PREPARE", "REFRESH", "REINDEX", "RELEASE", "RENAME", "REPAIR", "REPLACE",
-    "RESET", "REVOKE", "ROLLBACK", "SAVEPOINT", "SET", "START", "TABLE", "TRUNCATE", "UNCACHE", "UNLISTEN", "UNLOAD",
-    "UNLOCK", "UPDATE", "UPSERT", "USE", "VACUUM",
+    "ALTER",
+    "ANALYZE",
+    "ATTACH",
+    "BEGIN",
+    "CACHE",
+    "CALL",
+    "CHECKPOINT",
+    "CLOSE",
+    "COMMENT",
+    "COMMIT",
+    "COPY",
+    "CREATE",
+    "DEALLOCATE",
+    "DECLARE",
+    "DELETE",
+    "DENY",
+    "DETACH",
+    "DISCARD",
+    "DO",
+    "DROP",
+    "END",
+    "EXECUTE",
+    "EXPORT",
+    "FETCH",
+    "FLUSH",
+    "FROM",
+    "GRANT",
+    "HANDLER",
+    "IMPORT",
+    "INSERT",
+    "INSTALL",
+    "KILL",
+    "LISTEN",
+    "LOAD",
+    "LOCK",
+    "MERGE",
+    "MSCK",
+    "NOTIFY",
+    "OPEN",
+    "OPTIMIZE",
+    "PRAGMA",
+    "PREPARE",
+    "REFRESH",
+    "REINDEX",
+    "RELEASE",
+    "RENAME",
+    "REPAIR",
+    "REPLACE",
+    "RESET",
+    "REVOKE",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "SET",
+    "START",
+    "TABLE",
+    "TRUNCATE",
+    "UNCACHE",
+    "UNLISTEN",
+    "UNLOAD",
+    "UNLOCK",
+    "UPDATE",
+    "UPSERT",
+    "USE",
+    "VACUUM",
 ];
 
 fn refuse_kind(text: &QueryText, span: Span, written: &str, keyword: Keyword) -> EngineError {
@@ -136,7 +205,11 @@ fn refuse_kind(text: &QueryText, span: Span, written: &str, keyword: Keyword) ->
         };
         return with_help(text.error(Code::SQL002, span, message), help);
     }
-    let error = text.error(Code::SQL001, span, format!("expected a statement, found `{}`", shorten(written)));
+    let error = text.error(
+        Code::SQL001,
+        span,
+        format!("expected a statement, found `{}`", shorten(written)),
+    );
     let kinds = ["SELECT", "WITH", "VALUES", "EXPLAIN", "SHOW", "DESCRIBE"];
     match did_you_mean(written, kinds) {
         Some(near) => with_help(error, format!("did you mean `{near}`?")),
@@ -161,7 +234,11 @@ impl<'a> Reader<'a> {
 
     fn keyword(&self, at: usize) -> Option<Keyword> {
         match self.tokens.get(at).map(|token| &token.token) {
-            Some(Token::Word(Word { quote_style: None, keyword, .. })) => Some(*keyword),
+            Some(Token::Word(Word {
+                quote_style: None,
+                keyword,
+                ..
+            })) => Some(*keyword),
             _ => None,
         }
     }
@@ -178,11 +255,16 @@ impl<'a> Reader<'a> {
     ) -> Result<T, EngineError> {
         let tokens: Vec<TokenWithSpan> = self.tokens.iter().skip(skip).cloned().collect();
         let dialect = CaliberDialect::new(tokens.len());
-        let mut parser =
-            Parser::new(&dialect).with_tokens_with_locations(tokens).with_recursion_limit(PARSER_RECURSION);
+        let mut parser = Parser::new(&dialect)
+            .with_tokens_with_locations(tokens)
+            .with_recursion_limit(PARSER_RECURSION);
         let parsed = parse(&mut parser).and_then(|parsed| {
             let next = parser.peek_token();
-            if next.token == Token::EOF { Ok(parsed) } else { parser.expected("end of statement", next) }
+            if next.token == Token::EOF {
+                Ok(parsed)
+            } else {
+                parser.expected("end of statement", next)
+            }
         });
         parsed.map_err(|error| self.syntax_error(&error, dialect.is_exhausted()))
     }
@@ -191,7 +273,10 @@ impl<'a> Reader<'a> {
         let mut mode = ExplainMode::Plan;
         let mut at = 1;
         let in_brackets = self.tokens.get(1).is_some_and(|token| token.token == Token::LParen)
-            && matches!(self.keyword(2), Some(Keyword::ANALYZE | Keyword::VERBOSE | Keyword::FORMAT));
+            && matches!(
+                self.keyword(2),
+                Some(Keyword::ANALYZE | Keyword::VERBOSE | Keyword::FORMAT)
+            );
         if in_brackets {
             at += 1;
         }
@@ -210,16 +295,24 @@ impl<'a> Reader<'a> {
                 Some(token) if token.token == Token::RParen => at += 1,
                 other => {
                     let span = other.map_or(Span::empty(), |token| token.span);
-                    let error = self.text.error(Code::SQL002, span, "this option of EXPLAIN is not allowed");
+                    let error = self
+                        .text
+                        .error(Code::SQL002, span, "this option of EXPLAIN is not allowed");
                     return Err(with_help(error, "EXPLAIN takes VERBOSE and ANALYZE"));
                 }
             }
         }
         let is_query = self.tokens.get(at).is_some_and(|token| token.token == Token::LParen)
-            || matches!(self.keyword(at), Some(Keyword::SELECT | Keyword::WITH | Keyword::VALUES));
+            || matches!(
+                self.keyword(at),
+                Some(Keyword::SELECT | Keyword::WITH | Keyword::VALUES)
+            );
         if !is_query && let Some(token) = self.tokens.get(at) {
             let message = "EXPLAIN takes a query only";
-            return Err(with_help(self.text.error(Code::SQL002, token.span, message), "write EXPLAIN SELECT …"));
+            return Err(with_help(
+                self.text.error(Code::SQL002, token.span, message),
+                "write EXPLAIN SELECT …",
+            ));
         }
         let query = self.parse(at, |parser| parser.parse_query())?;
         Ok(Admitted::Explain { query, mode })
@@ -236,17 +329,30 @@ impl<'a> Reader<'a> {
             (Some(Keyword::SCHEMAS), 2) => Ok(Admitted::ShowSchemas),
             (Some(Keyword::COLUMNS | Keyword::FIELDS), count) if from && count > 3 => self.describe(3),
             _ => {
-                let last = self.tokens.last().or(self.peek()).map_or(Span::empty(), |token| token.span);
+                let last = self
+                    .tokens
+                    .last()
+                    .or(self.peek())
+                    .map_or(Span::empty(), |token| token.span);
                 let error = self.text.error(Code::SQL002, last, "this kind of SHOW is not allowed");
-                Err(with_help(error, "write SHOW TABLES [FROM schema], SHOW SCHEMAS or SHOW COLUMNS FROM table"))
+                Err(with_help(
+                    error,
+                    "write SHOW TABLES [FROM schema], SHOW SCHEMAS or SHOW COLUMNS FROM table",
+                ))
             }
         }
     }
 
     fn describe(&mut self, at: usize) -> Result<Admitted, EngineError> {
-        let at = if self.keyword(at) == Some(Keyword::TABLE) { at + 1 } else { at };
-        if matches!(self.keyword(at), Some(Keyword::SELECT | Keyword::WITH | Keyword::VALUES))
-            && let Some(token) = self.tokens.get(at)
+        let at = if self.keyword(at) == Some(Keyword::TABLE) {
+            at + 1
+        } else {
+            at
+        };
+        if matches!(
+            self.keyword(at),
+            Some(Keyword::SELECT | Keyword::WITH | Keyword::VALUES)
+        ) && let Some(token) = self.tokens.get(at)
         {
             let error = self.text.error(Code::SQL002, token.span, "DESCRIBE takes a table only");
             return Err(with_help(error, "write EXPLAIN for a query"));
@@ -273,7 +379,9 @@ impl<'a> Reader<'a> {
             return with_help(error, "name parts of the query with WITH, side by side");
         };
         let (sentence, location) = split_location(message);
-        let sentence = sentence.replacen("Expected: ", "expected ", 1).replacen(", found: ", ", found ", 1);
+        let sentence = sentence
+            .replacen("Expected: ", "expected ", 1)
+            .replacen(", found: ", ", found ", 1);
         let sentence = sentence.replacen("found EOF", "found the end of the statement", 1);
         let span = location.and_then(|location| {
             let token = self.tokens.iter().find(|token| token.span.start == location);
@@ -287,29 +395,42 @@ impl<'a> Reader<'a> {
             help: None,
         };
         match span {
-            Some(span) => EngineError { place: self.text.place(span), ..error },
-            None => EngineError { place: Some(self.text.end()), ..error },
+            Some(span) => EngineError {
+                place: self.text.place(span),
+                ..error
+            },
+            None => EngineError {
+                place: Some(self.text.end()),
+                ..error
+            },
         }
     }
 }
 
 /// `sentence at Line: 1, Column: 8`.
 fn split_location(message: &str) -> (&str, Option<Location>) {
-    let Some((sentence, place)) = message.rsplit_once(" at Line: ") else { return (message, None) };
-    let location = place.split_once(", Column: ").and_then(|(line, column)| {
-        Some(Location::new(line.trim().parse().ok()?, column.trim().parse().ok()?))
-    });
+    let Some((sentence, place)) = message.rsplit_once(" at Line: ") else {
+        return (message, None);
+    };
+    let location = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some(Location::new(line.trim().parse().ok()?, column.trim().parse().ok()?)));
     (sentence, location)
 }
 
 fn lower_first(sentence: &str) -> String {
     let mut characters = sentence.chars();
-    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
 }
 
 /// One line of at most 160 characters.
 fn shorten(message: &str) -> String {
-    let line: String = message.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let line: String = message
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect();
     if line.chars().count() <= 160 {
         return line;
     }

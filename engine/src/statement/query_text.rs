@@ -18,7 +18,9 @@ pub(crate) struct QueryText {
 impl QueryText {
     /// A text under the name errors show: `query`.
     pub(crate) fn new(sql: &str) -> Self {
-        Self { source: SourceText::new("query", sql) }
+        Self {
+            source: SourceText::new("query", sql),
+        }
     }
 
     /// The text.
@@ -46,7 +48,10 @@ impl QueryText {
         if span.start.line == 0 {
             return None;
         }
-        Some(Place::new(Arc::clone(&self.source), self.offset(span.start)..self.offset(span.end)))
+        Some(Place::new(
+            Arc::clone(&self.source),
+            self.offset(span.start)..self.offset(span.end),
+        ))
     }
 
     /// The place just behind the text.
@@ -57,18 +62,30 @@ impl QueryText {
 
     /// An error at a token or name.
     pub(crate) fn error(&self, code: Code, span: Span, message: impl Into<String>) -> EngineError {
-        EngineError { code, message: message.into(), place: self.place(span), label: None, help: None }
+        EngineError {
+            code,
+            message: message.into(),
+            place: self.place(span),
+            label: None,
+            help: None,
+        }
     }
 }
 
 /// The same error with an instruction.
 pub(crate) fn with_help(error: EngineError, help: impl Into<String>) -> EngineError {
-    EngineError { help: Some(help.into()), ..error }
+    EngineError {
+        help: Some(help.into()),
+        ..error
+    }
 }
 
 /// The same error with a remark beside the caret.
 pub(crate) fn with_label(error: EngineError, label: impl Into<String>) -> EngineError {
-    EngineError { label: Some(label.into()), ..error }
+    EngineError {
+        label: Some(label.into()),
+        ..error
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +93,11 @@ mod tests {
     use super::*;
 
     fn check(text: &str, line: u64, column: u64, expected: usize) {
-        assert_eq!(QueryText::new(text).offset(Location::new(line, column)), expected, "{text:?} {line}:{column}");
+        assert_eq!(
+            QueryText::new(text).offset(Location::new(line, column)),
+            expected,
+            "{text:?} {line}:{column}"
+        );
     }
 
     #[test]

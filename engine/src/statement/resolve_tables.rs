@@ -27,17 +27,26 @@ pub(crate) trait VisibleNames {
 }
 
 /// The schema that was written, by its exact name. Error: SQL011.
-pub(crate) fn resolve_schema(text: &QueryText, written: &Ident, names: &dyn VisibleNames) -> Result<String, EngineError> {
+pub(crate) fn resolve_schema(
+    text: &QueryText,
+    written: &Ident,
+    names: &dyn VisibleNames,
+) -> Result<String, EngineError> {
     let schemas = names.schemas();
     let error = |message: String| text.error(Code::SQL011, written.span, message);
     match Names::new(schemas.iter().cloned()).find(written) {
         Found::One(schema) => Ok(schema),
-        Found::Several(alike) => {
-            Err(with_help(error(format!("schema `{}` is ambiguous", written.value)), either(&alike)))
-        }
+        Found::Several(alike) => Err(with_help(
+            error(format!("schema `{}` is ambiguous", written.value)),
+            either(&alike),
+        )),
         Found::None => {
             let error = error(format!("schema `{}` not found", written.value));
-            Err(suggest(error, did_you_mean(&written.value, schemas.iter().map(String::as_str)), "SHOW SCHEMAS lists them"))
+            Err(suggest(
+                error,
+                did_you_mean(&written.value, schemas.iter().map(String::as_str)),
+                "SHOW SCHEMAS lists them",
+            ))
         }
     }
 }
@@ -55,8 +64,15 @@ pub(crate) fn resolve_table(
         [catalog, schema, table] => {
             let own = Names::new([names.catalog().to_owned()]);
             if own.find(catalog) == Found::None {
-                let error = text.error(Code::SQL011, catalog.span, format!("catalog `{}` not found", catalog.value));
-                return Err(with_help(error, format!("the catalog is `{}`; it need not be written", names.catalog())));
+                let error = text.error(
+                    Code::SQL011,
+                    catalog.span,
+                    format!("catalog `{}` not found", catalog.value),
+                );
+                return Err(with_help(
+                    error,
+                    format!("the catalog is `{}`; it need not be written", names.catalog()),
+                ));
             }
             (resolve_schema(text, schema, names)?, *table)
         }
@@ -69,7 +85,11 @@ pub(crate) fn resolve_table(
     match Names::new(tables.iter().cloned()).find(table) {
         Found::One(table) => Ok(TableName::new(schema, table)),
         Found::Several(alike) => {
-            let error = text.error(Code::SQL010, table.span, format!("table `{}` is ambiguous", table.value));
+            let error = text.error(
+                Code::SQL010,
+                table.span,
+                format!("table `{}` is ambiguous", table.value),
+            );
             Err(with_help(error, either(&alike)))
         }
         Found::None => Err(not_found(text, parts.as_slice(), &schema, &tables, names)),
@@ -88,7 +108,11 @@ fn not_found(
     };
     let span = first.span.union(&table.span);
     let qualified = parts.len() > 1;
-    let name = if qualified { format!("{schema}.{}", table.value) } else { table.value.clone() };
+    let name = if qualified {
+        format!("{schema}.{}", table.value)
+    } else {
+        table.value.clone()
+    };
     let error = text.error(Code::SQL010, span, format!("table `{name}` not found"));
     let near = did_you_mean(&table.value, tables.iter().map(String::as_str)).map(|near| format!("{schema}.{near}"));
     // A table of that very name in another schema is the better guess for a name without one.
@@ -97,12 +121,23 @@ fn not_found(
         schemas.sort();
         let wanted = table.value.to_lowercase();
         schemas.into_iter().find_map(|other| {
-            let found = names.tables(&other).into_iter().find(|table| table.to_lowercase() == wanted)?;
+            let found = names
+                .tables(&other)
+                .into_iter()
+                .find(|table| table.to_lowercase() == wanted)?;
             Some(format!("{other}.{found}"))
         })
     };
-    let near = if qualified { near.or_else(elsewhere) } else { elsewhere().or(near) };
-    let help = if qualified { format!("caliber catalog show {schema}") } else { "write schema.table".to_owned() };
+    let near = if qualified {
+        near.or_else(elsewhere)
+    } else {
+        elsewhere().or(near)
+    };
+    let help = if qualified {
+        format!("caliber catalog show {schema}")
+    } else {
+        "write schema.table".to_owned()
+    };
     suggest(error, near.as_deref(), &help)
 }
 

@@ -19,7 +19,9 @@ pub(crate) fn rewrite_placeholders(text: &QueryText, tokens: &mut [TokenWithSpan
     let mut positional = 0_usize;
     let mut numbered: BTreeMap<usize, Span> = BTreeMap::new();
     for token in tokens {
-        let Token::Placeholder(name) = &mut token.token else { continue };
+        let Token::Placeholder(name) = &mut token.token else {
+            continue;
+        };
         if name == "?" {
             positional += 1;
             *name = format!("${positional}");
@@ -30,7 +32,10 @@ pub(crate) fn rewrite_placeholders(text: &QueryText, tokens: &mut [TokenWithSpan
             && let Some((_, span)) = numbered.first_key_value()
         {
             let error = text.error(Code::SQL016, *span, "`?` and `$1` are mixed in one statement");
-            return Err(with_help(error, "write every parameter as `?`, or every parameter as `$1`, `$2`…"));
+            return Err(with_help(
+                error,
+                "write every parameter as `?`, or every parameter as `$1`, `$2`…",
+            ));
         }
         if positional > PARAMETERS {
             let message = format!("more than {PARAMETERS} parameters");
@@ -40,7 +45,10 @@ pub(crate) fn rewrite_placeholders(text: &QueryText, tokens: &mut [TokenWithSpan
     for (expected, (found, span)) in (1..).zip(&numbered) {
         if expected != *found {
             let message = format!("parameter `${found}` without `${expected}`");
-            return Err(with_help(text.error(Code::SQL016, *span, message), "number parameters from `$1` without gaps"));
+            return Err(with_help(
+                text.error(Code::SQL016, *span, message),
+                "number parameters from `$1` without gaps",
+            ));
         }
     }
     Ok(positional.max(numbered.len()))

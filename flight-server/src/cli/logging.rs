@@ -2,7 +2,7 @@
 //!
 //! Owns: what is logged. Never: a statement, a value, a credential.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use caliber_catalog::{Environment, ProcessEnvironment};
 use tracing::Level;
@@ -18,7 +18,7 @@ pub fn start() {
     let filter = EnvFilter::try_new(asked).ok().filter(|filter| !filter.to_string().is_empty());
     let filter = filter.unwrap_or_else(|| EnvFilter::new("warn"));
     let ours = filter_fn(|event| event.target().starts_with("caliber") || *event.level() <= Level::WARN);
-    let lines = fmt::layer().with_writer(io::stderr).with_target(true).with_filter(ours);
+    let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).with_target(true).with_filter(ours);
     // Set already only where a test runs several commands in one process.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     std::panic::set_hook(Box::new(|panic| {

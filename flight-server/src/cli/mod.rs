@@ -6,6 +6,7 @@
 
 mod browse;
 mod check;
+mod demo;
 mod explain;
 mod failure;
 mod hash_password;
@@ -39,6 +40,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Make a demo bank of three departments and serve it
+    Demo(demo::Demo),
     /// Check a project: every finding at once, with its place and a fix
     Check(check::Check),
     /// Serve a project over Arrow Flight SQL
@@ -67,6 +70,7 @@ pub fn run() -> ExitCode {
         Err(error) => return Failure::Io(error).report(),
     };
     let outcome = match cli.command {
+        Command::Demo(command) => runtime.block_on(command.run()),
         Command::Check(command) => runtime.block_on(command.run()),
         Command::Serve(command) => runtime.block_on(command.run()),
         Command::Sql(command) => command.run(&runtime),

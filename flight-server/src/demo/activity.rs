@@ -167,7 +167,8 @@ impl Activity<'_> {
             let day = days::LAST - self.dice.whole(0, 100);
             let to = Party::Outside(self.dice.pick(names::PARTNERS));
             if day > start {
-                self.push(day, "transfer", from, to, income.max(100_000) * i64::from(self.dice.whole(3, 9)));
+                let amount = income.max(100_000) * i64::from(self.dice.whole(3, 9));
+                self.push(day, "transfer", from, to, amount);
             }
         }
     }

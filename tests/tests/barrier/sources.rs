@@ -23,18 +23,6 @@ pub struct Sources {
     urls: [(&'static str, String); 2],
 }
 
-/// The addresses that the project names as variables.
-struct Urls<'a>(&'a [(&'static str, String)]);
-
-impl Environment for Urls<'_> {
-    fn variable(&self, name: &str) -> Option<String> {
-        self.0
-            .iter()
-            .find(|(variable, _)| *variable == name)
-            .map(|(_, url)| url.clone())
-    }
-}
-
 impl Sources {
     /// The one set of sources of this test program.
     pub async fn get() -> Result<&'static Self> {
@@ -47,12 +35,14 @@ impl Sources {
         let script = data::script();
         rusqlite::Connection::open(folder.path().join("lite.db"))?.execute_batch(&script)?;
         parquet(&folder.path().join("files"))?;
-        let shop = postgres::database(&data::script("INTEGER", "")).await?;
-        let desk = mariadb::database(&data::script("INTEGER", "DEFAULT CHARSET=utf8mb4")).await?;
-        let sources = Self {
-            folder,
-            urls: [("PG_URL", shop), ("MY_URL", desk)],
-        };
+        let (postgres, mariadb) = (Postgres::shared()?, MariaDb::shared()?);
+        let urls = [
+            ("PG_URL", postgres.create_database("barrier").await?),
+            ("MY_URL", mariadb.create_database("barrier").await?),
+        ];
+        postgres.run("barrier", &script).await.context("PostgreSQL")?;
+        mariadb.run("barrier", &script).await.context("MariaDB")?;
+        let sources = Self { folder, urls };
         fs::write(sources.folder.path().join("caliber.yaml"), sources.project())?;
         Ok(sources)
     }
@@ -90,7 +80,7 @@ sources:
   my: {{ connector: mysql, url: \"${{env:MY_URL}}\" }}
   parquet:
     connector: files
-    url: files
+    path: files
     tables:
 {files}policies:
   everything:

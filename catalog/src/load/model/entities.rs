@@ -16,22 +16,30 @@ pub(super) fn entity(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Optio
     let key_text = fields.text("key")?;
     let mut attributes: Vec<(Attribute, &Key)> = Vec::new();
     for (name, value) in fields.map("attributes") {
-        let Some(attribute) = attribute(name, value) else { continue };
+        let Some(attribute) = attribute(name, value) else {
+            continue;
+        };
         let same = |other: &str| other.eq_ignore_ascii_case(&name.text);
         if same(&key_text.text) {
             scope.add(
-                Diagnostic::error(Code::PRJ006, format!("`{}` is the entity's key and one of its attributes", name.text))
-                    .at(name.place.clone())
-                    .related(key_text.place.clone(), "the key")
-                    .help("the key is a column of the view anyway: take the attribute out"),
+                Diagnostic::error(
+                    Code::PRJ006,
+                    format!("`{}` is the entity's key and one of its attributes", name.text),
+                )
+                .at(name.place.clone())
+                .related(key_text.place.clone(), "the key")
+                .help("the key is a column of the view anyway: take the attribute out"),
             );
         }
         if let Some((_, first)) = attributes.iter().find(|(other, _)| same(&other.name)) {
             scope.add(
-                Diagnostic::error(Code::PRJ006, format!("`{}` and `{}` differ in case only", first.text, name.text))
-                    .at(name.place.clone())
-                    .related(first.place.clone(), "the other one")
-                    .help("give one of the two another name"),
+                Diagnostic::error(
+                    Code::PRJ006,
+                    format!("`{}` and `{}` differ in case only", first.text, name.text),
+                )
+                .at(name.place.clone())
+                .related(first.place.clone(), "the other one")
+                .help("give one of the two another name"),
             );
         }
         attributes.push((attribute, name));
@@ -44,7 +52,10 @@ pub(super) fn entity(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Optio
         key: key_text.text.clone(),
         time: fields.string("time"),
         attributes: attributes.into_iter().map(|(attribute, _)| attribute).collect(),
-        holdings: fields.records("holdings").filter_map(|(key, fields)| holding(key, fields, scope)).collect(),
+        holdings: fields
+            .records("holdings")
+            .filter_map(|(key, fields)| holding(key, fields, scope))
+            .collect(),
         table_place: table_text.place.clone(),
         key_place: key_text.place.clone(),
         time_place: fields.text("time").map(|text| text.place.clone()),
@@ -55,10 +66,19 @@ pub(super) fn entity(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Optio
 fn attribute(name: &Key, value: &Value) -> Option<Attribute> {
     let (expr, label, description) = match value {
         Value::Text(text) => (text.sql(), Label::default(), None),
-        Value::Fields(fields) => (fields.text("expr")?.sql(), fields.label("label"), fields.string("description")),
+        Value::Fields(fields) => (
+            fields.text("expr")?.sql(),
+            fields.label("label"),
+            fields.string("description"),
+        ),
         _ => return None,
     };
-    Some(Attribute { name: name.text.clone(), expr, label, description })
+    Some(Attribute {
+        name: name.text.clone(),
+        expr,
+        label,
+        description,
+    })
 }
 
 fn holding(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Option<Holding> {
@@ -74,5 +94,12 @@ fn holding(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Option<Holding>
         _ => return None,
     };
     let condition = fields.text("where").map(|text| text.sql());
-    Some(Holding { table, bridge, condition, rule, bridge_place: bridge_text.place.clone(), place: key.place.clone() })
+    Some(Holding {
+        table,
+        bridge,
+        condition,
+        rule,
+        bridge_place: bridge_text.place.clone(),
+        place: key.place.clone(),
+    })
 }

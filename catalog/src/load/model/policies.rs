@@ -17,7 +17,10 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
     let mut policy = Policy {
         name: key.text.clone(),
         roles: fields.texts("roles").map(|text| text.text.clone()).collect(),
-        tables: fields.texts("tables").map(|text| (text.text.clone(), text.place.clone())).collect(),
+        tables: fields
+            .texts("tables")
+            .map(|text| (text.text.clone(), text.place.clone()))
+            .collect(),
         columns: BTreeMap::new(),
         table_rows: BTreeMap::new(),
         entity_rows: BTreeMap::new(),
@@ -32,7 +35,10 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
     }
     for (key, value) in fields.map("columns") {
         if let Some(table) = source_table(key, scope) {
-            let columns = value.texts().map(|text| (text.text.clone(), text.place.clone())).collect();
+            let columns = value
+                .texts()
+                .map(|text| (text.text.clone(), text.place.clone()))
+                .collect();
             policy.columns.insert(table, (columns, key.place.clone()));
         }
     }
@@ -46,7 +52,9 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
         }
     }
     for (key, text) in fields.texts_by_key("masks") {
-        let Ok(column) = scalar::column(&key.text) else { continue };
+        let Ok(column) = scalar::column(&key.text) else {
+            continue;
+        };
         if of_a_source(&column.table, &key.place, scope) {
             policy.mask_places.insert(column.clone(), key.place.clone());
             policy.masks.insert(column, text.sql());
@@ -81,6 +89,9 @@ fn pattern(text: &str, place: &Place, scope: &mut Scope<'_>) {
             let finding = Diagnostic::error(Code::PRJ010, "no policy opens tables of `caliber`").at(place.clone());
             scope.add(finding.help("everybody reads his own part of it; `admin: true` opens the rest"));
         }
-        Some(schema) => scope.known_source(&TableName::new(schema, text.split_once('.').map_or("*", |(_, table)| table)), place),
+        Some(schema) => scope.known_source(
+            &TableName::new(schema, text.split_once('.').map_or("*", |(_, table)| table)),
+            place,
+        ),
     }
 }

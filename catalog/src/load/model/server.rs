@@ -12,23 +12,42 @@ pub(super) fn settings(fields: Option<&Fields>) -> ServerSettings {
     let flight = fields.and_then(|fields| fields.fields("flight"));
     let defaults = ServerSettings::default();
     ServerSettings {
-        flight_listen: flight.and_then(|flight| flight.string("listen")).unwrap_or(defaults.flight_listen),
+        flight_listen: flight
+            .and_then(|flight| flight.string("listen"))
+            .unwrap_or(defaults.flight_listen),
         flight_tls: flight.and_then(|flight| flight.fields("tls")).and_then(|tls| {
-            Some(TlsSettings { cert: tls.path("cert")?.clone(), key: tls.path("key")?.clone(), client_ca: tls.path("client_ca").cloned() })
+            Some(TlsSettings {
+                cert: tls.path("cert")?.clone(),
+                key: tls.path("key")?.clone(),
+                client_ca: tls.path("client_ca").cloned(),
+            })
         }),
-        http_listen: fields.and_then(|fields| fields.fields("http")).and_then(|http| http.string("listen")),
-        limits: fields.and_then(|fields| fields.fields("limits")).map(limits).unwrap_or_default(),
+        http_listen: fields
+            .and_then(|fields| fields.fields("http"))
+            .and_then(|http| http.string("listen")),
+        limits: fields
+            .and_then(|fields| fields.fields("limits"))
+            .map(limits)
+            .unwrap_or_default(),
     }
 }
 
 fn limits(fields: &Fields) -> Limits {
     let defaults = Limits::default();
-    let count = |name: &str, default: usize| fields.integer(name).and_then(|number| usize::try_from(number).ok()).unwrap_or(default);
+    let count = |name: &str, default: usize| {
+        fields
+            .integer(name)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(default)
+    };
     Limits {
         query_timeout: fields.duration("query_timeout").unwrap_or(defaults.query_timeout),
         memory_bytes: fields.size("memory").unwrap_or(defaults.memory_bytes),
         query_memory_bytes: fields.size("query_memory").unwrap_or(defaults.query_memory_bytes),
-        result_rows: fields.integer("result_rows").and_then(|rows| u64::try_from(rows).ok()).unwrap_or(defaults.result_rows),
+        result_rows: fields
+            .integer("result_rows")
+            .and_then(|rows| u64::try_from(rows).ok())
+            .unwrap_or(defaults.result_rows),
         result_bytes: fields.size("result_bytes").unwrap_or(defaults.result_bytes),
         concurrent_per_user: count("concurrent_per_user", defaults.concurrent_per_user),
         sessions_per_user: count("sessions_per_user", defaults.sessions_per_user),
@@ -37,12 +56,15 @@ fn limits(fields: &Fields) -> Limits {
 
 /// `auth.users` names a file that the project has read anyway; it must be one of them.
 pub(super) fn check_users_file(fields: &Fields, files: &[&str], findings: &mut Findings) {
-    let Some(file) = fields.fields("auth").and_then(|auth| auth.text("users")) else { return };
+    let Some(file) = fields.fields("auth").and_then(|auth| auth.text("users")) else {
+        return;
+    };
     let name = file.text.strip_prefix("./").unwrap_or(&file.text);
     if files.contains(&name) || findings.incomplete {
         return;
     }
-    let mut finding = Diagnostic::error(Code::PRJ010, format!("`{}` is not a file of this project", file.raw)).at(file.place.clone());
+    let mut finding =
+        Diagnostic::error(Code::PRJ010, format!("`{}` is not a file of this project", file.raw)).at(file.place.clone());
     if let Some(near) = did_you_mean(name, files.iter().copied()) {
         finding = finding.label(format!("did you mean `{near}`?"));
     }

@@ -26,7 +26,9 @@ pub(super) fn source(key: &Key, fields: &Fields, kinds: &[ConnectorKind]) -> Opt
         }
     }
     let limits = fields.fields("limits");
-    let connections = limits.and_then(|limits| limits.integer("connections")).and_then(|number| usize::try_from(number).ok());
+    let connections = limits
+        .and_then(|limits| limits.integer("connections"))
+        .and_then(|number| usize::try_from(number).ok());
     Some(Source {
         name: key.text.clone(),
         connector,
@@ -42,16 +44,30 @@ pub(super) fn source(key: &Key, fields: &Fields, kinds: &[ConnectorKind]) -> Opt
 fn option(value: &Value) -> Option<(OptionValue, Option<crate::diagnostic::Place>)> {
     Some(match value {
         Value::Text(text) => (OptionValue::Text(text.text.clone()), Some(text.place.clone())),
-        Value::Secret(text) => (OptionValue::Secret(SecretString::from(text.text.clone())), Some(text.place.clone())),
+        Value::Secret(text) => (
+            OptionValue::Secret(SecretString::from(text.text.clone())),
+            Some(text.place.clone()),
+        ),
         Value::Path(path, text) => (OptionValue::Path(path.clone()), Some(text.place.clone())),
         Value::Integer(number) => (OptionValue::Integer(*number), None),
         Value::Bool(value) => (OptionValue::Bool(*value), None),
         Value::Map(tables) => {
             let settings = |value: &Value| match value {
-                Value::Map(settings) => settings.iter().filter_map(|(key, value)| Some((key.text.clone(), value.texts().next()?.text.clone()))).collect(),
+                Value::Map(settings) => settings
+                    .iter()
+                    .filter_map(|(key, value)| Some((key.text.clone(), value.texts().next()?.text.clone())))
+                    .collect(),
                 _ => BTreeMap::new(),
             };
-            (OptionValue::Tables(tables.iter().map(|(key, value)| (key.text.clone(), settings(value))).collect()), None)
+            (
+                OptionValue::Tables(
+                    tables
+                        .iter()
+                        .map(|(key, value)| (key.text.clone(), settings(value)))
+                        .collect(),
+                ),
+                None,
+            )
         }
         _ => return None,
     })
@@ -63,12 +79,19 @@ pub(super) fn report_case_variants(sources: &BTreeMap<String, Source>, scope: &m
     for source in sources.values() {
         if let Some(other) = lower.insert(source.name.to_ascii_lowercase(), source) {
             let at = |source: &Source| (source.place.source.name.clone(), source.place.range.start);
-            let (first, source) = if at(other) < at(source) { (other, source) } else { (source, other) };
+            let (first, source) = if at(other) < at(source) {
+                (other, source)
+            } else {
+                (source, other)
+            };
             scope.add(
-                Diagnostic::error(Code::PRJ006, format!("`{}` and `{}` differ in case only", first.name, source.name))
-                    .at(source.place.clone())
-                    .related(first.place.clone(), "the other one")
-                    .help("give one of the two another name"),
+                Diagnostic::error(
+                    Code::PRJ006,
+                    format!("`{}` and `{}` differ in case only", first.name, source.name),
+                )
+                .at(source.place.clone())
+                .related(first.place.clone(), "the other one")
+                .help("give one of the two another name"),
             );
         }
     }

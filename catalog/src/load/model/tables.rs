@@ -12,12 +12,23 @@ use crate::project::{ColumnMeaning, Label, Reference, TableMeaning};
 pub(super) fn table(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Option<(TableName, TableMeaning)> {
     let table = scalar::table(&key.text).ok()?;
     scope.known_source(&table, &key.place);
-    let columns = fields.records("columns").map(|(key, fields)| (key.text.clone(), column(key, fields))).collect();
+    let columns = fields
+        .records("columns")
+        .map(|(key, fields)| (key.text.clone(), column(key, fields)))
+        .collect();
     let mut references = std::collections::BTreeMap::new();
     for (column, text) in fields.texts_by_key("references") {
-        let Ok(target) = scalar::column(&text.text) else { continue };
+        let Ok(target) = scalar::column(&text.text) else {
+            continue;
+        };
         scope.known_source(&target.table, &text.place);
-        references.insert(column.text.clone(), Reference { target, place: text.place.clone() });
+        references.insert(
+            column.text.clone(),
+            Reference {
+                target,
+                place: text.place.clone(),
+            },
+        );
     }
     let meaning = TableMeaning {
         table: table.clone(),
@@ -41,7 +52,11 @@ fn column(key: &Key, fields: &Fields) -> ColumnMeaning {
         label: fields.label("label"),
         unit: fields.string("unit"),
         classification: fields.string("classification"),
-        values: fields.map("values").iter().map(|(key, value)| (key.text.clone(), label(value))).collect(),
+        values: fields
+            .map("values")
+            .iter()
+            .map(|(key, value)| (key.text.clone(), label(value)))
+            .collect(),
         place: key.place.clone(),
     }
 }

@@ -31,10 +31,14 @@ pub(super) fn report_unknown_roles(fields: &Fields, policies: &[Policy], scope: 
     if scope.findings.incomplete {
         return;
     }
-    let known: std::collections::BTreeSet<&str> = policies.iter().flat_map(|policy| policy.roles.iter().map(String::as_str)).collect();
+    let known: std::collections::BTreeSet<&str> = policies
+        .iter()
+        .flat_map(|policy| policy.roles.iter().map(String::as_str))
+        .collect();
     for (_, user) in fields.records("users") {
         for role in user.texts("roles").filter(|role| !known.contains(role.text.as_str())) {
-            let mut finding = Diagnostic::warning(Code::PRJ010, format!("no policy names the role `{}`", role.raw)).at(role.place.clone());
+            let mut finding = Diagnostic::warning(Code::PRJ010, format!("no policy names the role `{}`", role.raw))
+                .at(role.place.clone());
             if let Some(near) = did_you_mean(&role.text, known.iter().copied()) {
                 finding = finding.label(format!("did you mean `{near}`?"));
             }

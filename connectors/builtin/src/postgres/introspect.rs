@@ -175,7 +175,10 @@ impl Found<'_> {
     fn foreign(&mut self, row: &Row) -> Result<(), tokio_postgres::Error> {
         let oid: i64 = row.try_get(0)?;
         let key = ForeignKey { target: row.try_get(1)?, columns: row.try_get(2)?, target_columns: row.try_get(3)? };
-        let seen = |table: &RemoteTable, names: &[String]| names.iter().all(|name| table.column(name).is_some());
+        // Equal for the source must be equal here, or the key does not hold here.
+        let seen = |table: &RemoteTable, names: &[String]| {
+            names.iter().all(|name| table.column(name).is_some_and(|column| column.comparable))
+        };
         let target_seen = self.tables.get(&key.target).is_some_and(|target| seen(target, &key.target_columns));
         let table = self.names.get(&oid).and_then(|name| self.tables.get_mut(name));
         if let Some(table) = table

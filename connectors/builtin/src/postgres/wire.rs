@@ -17,6 +17,7 @@ use caliber_connector_spi::{Parameter, Value};
 use postgres_types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::batch::{CELL_BYTES_MAX, Column, Misfit};
+use crate::decimal::decimal_text;
 
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 const EPOCH_DAYS: i32 = 10_957;
@@ -238,21 +239,6 @@ fn encode_value(value: &Value) -> Option<Vec<u8>> {
     })
 }
 
-/// The digits of a decimal, as every database reads them.
-pub fn decimal_text(unscaled: i128, scale: i8) -> String {
-    let digits = unscaled.unsigned_abs().to_string();
-    let sign = if unscaled < 0 { "-" } else { "" };
-    match usize::try_from(scale) {
-        Ok(0) => format!("{sign}{digits}"),
-        Ok(places) => {
-            let padded = format!("{digits:0>width$}", width = places + 1);
-            let (whole, part) = padded.split_at(padded.len() - places);
-            format!("{sign}{whole}.{part}")
-        }
-        Err(_) => format!("{sign}{digits}{}", "0".repeat(usize::from(scale.unsigned_abs()))),
-    }
-}
-
 /// One dimension of elements, none NULL (`array_recv`).
 fn encode_keys(keys: &ArrayRef) -> Option<Vec<u8>> {
     let mut body = Vec::with_capacity(keys.len() * 12);
@@ -380,13 +366,5 @@ mod tests {
         assert!(numeric(&wire(0, 0xC000, &[]), 12, 2).is_err(), "NaN");
         assert!(numeric(&wire(0, 0xD000, &[]), 12, 2).is_err(), "infinity");
         assert!(numeric(&[0, 1], 12, 2).is_err());
-    }
-
-    #[test]
-    fn decimals_are_written_in_full() {
-        assert_eq!(decimal_text(-5, 2), "-0.05");
-        assert_eq!(decimal_text(1_234_500, 4), "123.4500");
-        assert_eq!(decimal_text(7, 0), "7");
-        assert_eq!(decimal_text(7, -2), "700");
     }
 }

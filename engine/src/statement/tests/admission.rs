@@ -6,7 +6,9 @@ use super::super::{Admitted, ExplainMode, parse_expression, read_statement};
 use super::{query, refusal};
 
 fn admitted(sql: &str) -> Admitted {
-    read_statement(sql).unwrap_or_else(|error| panic!("{sql}: {error}")).admitted
+    read_statement(sql)
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        .admitted
 }
 
 #[test]
@@ -45,9 +47,12 @@ fn queries_are_admitted() {
 
 #[test]
 fn fetch_is_limit() {
-    let check = |sql: &str, expected: &str| assert_eq!(query(sql).1.to_string(), expected);
+    let check = |sql: &str, expected: &str| assert_eq!(query(sql).2.to_string(), expected);
     check("SELECT 1 FETCH FIRST 5 ROWS ONLY", "SELECT 1 LIMIT 5");
-    check("SELECT 1 OFFSET 2 ROWS FETCH NEXT 3 ROWS ONLY", "SELECT 1 LIMIT 3 OFFSET 2 ROWS");
+    check(
+        "SELECT 1 OFFSET 2 ROWS FETCH NEXT 3 ROWS ONLY",
+        "SELECT 1 LIMIT 3 OFFSET 2 ROWS",
+    );
     refusal("SELECT 1 LIMIT 1 FETCH FIRST 5 ROWS ONLY", Code::SQL002);
     refusal("SELECT 1 FETCH FIRST 5 ROWS WITH TIES", Code::SQL002);
 }
@@ -128,14 +133,23 @@ fn everything_that_changes_or_reaches_out_is_refused() {
         "SELECT * FROM a CROSS APPLY b",
     ] {
         let told = refusal(sql, Code::SQL002);
-        assert!(told.contains("not allowed") || told.contains("takes a"), "{sql}: {told}");
+        assert!(
+            told.contains("not allowed") || told.contains("takes a"),
+            "{sql}: {told}"
+        );
     }
 }
 
 #[test]
 fn exactly_one_statement() {
-    assert_eq!(refusal("SELECT 1; DROP TABLE x", Code::SQL003), "more than one statement | DROP");
-    assert_eq!(refusal("SELECT 1;;SELECT 2", Code::SQL003), "more than one statement | SELECT");
+    assert_eq!(
+        refusal("SELECT 1; DROP TABLE x", Code::SQL003),
+        "more than one statement | DROP"
+    );
+    assert_eq!(
+        refusal("SELECT 1;;SELECT 2", Code::SQL003),
+        "more than one statement | SELECT"
+    );
     query("SELECT ';' ; -- ;\n ;");
     for sql in ["", "  \n", ";", ";;", "-- only a comment", "/* ; */"] {
         assert_eq!(refusal(sql, Code::SQL001), "the statement is empty | ");
@@ -144,16 +158,43 @@ fn exactly_one_statement() {
 
 #[test]
 fn syntax_errors_are_short_and_have_a_place() {
-    assert_eq!(refusal("SELEC 1", Code::SQL001), "expected a statement, found `SELEC` | SELEC");
+    assert_eq!(
+        refusal("SELEC 1", Code::SQL001),
+        "expected a statement, found `SELEC` | SELEC"
+    );
     let help = read_statement("SELEC 1").unwrap_err().help;
     assert_eq!(help.as_deref(), Some("did you mean `SELECT`?"));
-    assert_eq!(refusal("SELECT 1 FROM", Code::SQL001), "expected identifier, found the end of the statement | ");
-    assert_eq!(refusal("SELECT 1 +", Code::SQL001), "expected an expression, found the end of the statement | ");
-    assert_eq!(refusal("SELECT\n  客户 bad bad", Code::SQL001), "expected end of statement, found bad | bad");
+    assert_eq!(
+        refusal("SELECT 1 FROM", Code::SQL001),
+        "expected identifier, found the end of the statement | "
+    );
+    assert_eq!(
+        refusal("SELECT 1 +", Code::SQL001),
+        "expected an expression, found the end of the statement | "
+    );
+    assert_eq!(
+        refusal("SELECT\n  客户 bad bad", Code::SQL001),
+        "expected end of statement, found bad | bad"
+    );
     assert_eq!(refusal("SELECT 'abc", Code::SQL001), "unterminated string literal | ");
-    assert_eq!(refusal("SELECT 1a FROM t", Code::SQL001), "`1a` is neither a number nor a name | 1a");
-    assert_eq!(refusal("SELECT `a` FROM t", Code::SQL001), "expected an expression, found ` | `");
-    for sql in ["SELECT (1", "SELECT 1)", "SELECT * FROM", "WITH SELECT 1", "SELECT CASE WHEN 1", "(", ")", "SELECT \0"] {
+    assert_eq!(
+        refusal("SELECT 1a FROM t", Code::SQL001),
+        "`1a` is neither a number nor a name | 1a"
+    );
+    assert_eq!(
+        refusal("SELECT `a` FROM t", Code::SQL001),
+        "expected an expression, found ` | `"
+    );
+    for sql in [
+        "SELECT (1",
+        "SELECT 1)",
+        "SELECT * FROM",
+        "WITH SELECT 1",
+        "SELECT CASE WHEN 1",
+        "(",
+        ")",
+        "SELECT \0",
+    ] {
         refusal(sql, Code::SQL001);
     }
 }
@@ -170,17 +211,32 @@ fn explain_show_and_describe() {
     assert_eq!(mode("EXPLAIN ANALYZE VERBOSE SELECT 1"), ExplainMode::Analyze);
     assert_eq!(mode("EXPLAIN (ANALYZE, VERBOSE) SELECT 1"), ExplainMode::Analyze);
     assert_eq!(mode("EXPLAIN (SELECT 1)"), ExplainMode::Plan);
-    assert!(matches!(admitted("SHOW TABLES;"), Admitted::ShowTables { schema: None }));
-    assert!(matches!(admitted("show tables from credit"), Admitted::ShowTables { schema: Some(name) } if name.value == "credit"));
+    assert!(matches!(
+        admitted("SHOW TABLES;"),
+        Admitted::ShowTables { schema: None }
+    ));
+    assert!(
+        matches!(admitted("show tables from credit"), Admitted::ShowTables { schema: Some(name) } if name.value == "credit")
+    );
     assert!(matches!(admitted("SHOW SCHEMAS"), Admitted::ShowSchemas));
-    for sql in ["SHOW COLUMNS FROM credit.loan", "DESCRIBE credit.loan", "desc table credit.loan"] {
-        assert!(matches!(admitted(sql), Admitted::Describe { table } if table.to_string() == "credit.loan"), "{sql}");
+    for sql in [
+        "SHOW COLUMNS FROM credit.loan",
+        "DESCRIBE credit.loan",
+        "desc table credit.loan",
+    ] {
+        assert!(
+            matches!(admitted(sql), Admitted::Describe { table } if table.to_string() == "credit.loan"),
+            "{sql}"
+        );
     }
 }
 
 #[test]
 fn an_expression_of_the_project_is_one_expression() {
-    assert_eq!(parse_expression("a1 = principal.branch").unwrap().1.to_string(), "a1 = principal.branch");
+    assert_eq!(
+        parse_expression("a1 = principal.branch").unwrap().1.to_string(),
+        "a1 = principal.branch"
+    );
     assert_eq!(parse_expression("a; DROP").unwrap_err().code, Code::SQL001);
     assert_eq!(parse_expression("").unwrap_err().code, Code::SQL001);
 }

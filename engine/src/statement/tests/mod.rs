@@ -1,6 +1,7 @@
 //! The statement rules as a client meets them, each with texts that pass and texts that are refused.
 
 mod admission;
+mod allocation;
 mod bounds;
 mod names;
 mod parameters;
@@ -9,7 +10,8 @@ mod planning;
 use caliber_catalog::diagnostic::Code;
 
 use super::resolve_tables::VisibleNames;
-use super::{Admitted, ReadStatement, read_statement};
+use super::{Admitted, QueryText, ReadStatement, read_statement};
+use datafusion::sql::sqlparser::ast::Query;
 
 /// A small bank, with the names that hurt.
 pub(super) struct Bank;
@@ -17,7 +19,11 @@ pub(super) struct Bank;
 const TABLES: &[(&str, &str, &[&str])] = &[
     ("accounting", "client", &["client_id", "birth_number", "district_id"]),
     ("accounting", "district", &["A1", "A2", "a3", "A3"]),
-    ("accounting", "order", &["order_id", "account_id", "k_symbol", "Größe", "客户"]),
+    (
+        "accounting",
+        "order",
+        &["order_id", "account_id", "k_symbol", "Größe", "客户"],
+    ),
     ("credit", "loan", &["loan_id", "account_id", "amount", "status"]),
     ("settlement", "trans", &["trans_id", "account_id", "amount", "info"]),
     ("settlement", "Trans2", &["id"]),
@@ -51,18 +57,27 @@ impl VisibleNames for Bank {
     }
 }
 
-/// Reads a statement that must be a query.
-pub(super) fn query(sql: &str) -> (ReadStatement, Box<datafusion::sql::sqlparser::ast::Query>) {
-    let statement = read_statement(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-    let Admitted::Query(query) = &statement.admitted else { panic!("{sql}: not a query") };
-    let query = query.clone();
-    (statement, query)
+/// Reads a statement that must be a query: its text, its parameters, its tree.
+pub(super) fn query(sql: &str) -> (QueryText, usize, Box<Query>) {
+    match read_statement(sql) {
+        Ok(ReadStatement {
+            text,
+            admitted: Admitted::Query(query),
+            parameters,
+        }) => (text, parameters, query),
+        Ok(_) => panic!("{sql}: not a query"),
+        Err(error) => panic!("{}: {error}", &sql[..sql.len().min(200)]),
+    }
 }
 
 /// A statement is refused with a code; gives the message, a bar, and the text at the place.
 pub(super) fn refusal(sql: &str, code: Code) -> String {
     match read_statement(sql) {
-        Ok(read) => panic!("{}: admitted as {:?}", &sql[..sql.len().min(200)], read.admitted),
+        Ok(read) => panic!(
+            "{}: admitted with {} parameters",
+            &sql[..sql.len().min(200)],
+            read.parameters
+        ),
         Err(error) => {
             assert_eq!(error.code, code, "{}: {error}", &sql[..sql.len().min(200)]);
             assert!(!error.message.contains('\n'), "{error}");

@@ -41,7 +41,9 @@ fn state() -> SessionState {
         .with_window_functions(window_functions())
         .with_expr_planners(expr_planners())
         .build();
-    state.catalog_list().register_catalog("bank".to_owned(), Arc::new(catalog));
+    state
+        .catalog_list()
+        .register_catalog("bank".to_owned(), Arc::new(catalog));
     state
 }
 
@@ -49,15 +51,22 @@ fn state() -> SessionState {
 fn plan(sql: &str) -> Result<Vec<String>, String> {
     let sql = sql.to_owned();
     let planner = std::thread::Builder::new().stack_size(64 << 20).spawn(move || {
-        let (statement, mut query) = query(&sql);
-        resolve_identifiers(&statement.text, &mut query, &Bank).map_err(|error| error.to_string())?;
+        let (text, _, mut query) = query(&sql);
+        resolve_identifiers(&text, &mut query, &Bank).map_err(|error| error.to_string())?;
         name_outputs(&mut query);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let state = state();
         let statement = DFStatement::Statement(Box::new(Statement::Query(query)));
-        let plan = runtime.block_on(state.statement_to_plan(statement)).map_err(|error| error.to_string())?;
+        let plan = runtime
+            .block_on(state.statement_to_plan(statement))
+            .map_err(|error| error.to_string())?;
         let plan = state.optimize(&plan).map_err(|error| error.to_string())?;
-        Ok(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
+        Ok(plan
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect())
     });
     planner.unwrap().join().unwrap()
 }
@@ -71,29 +80,74 @@ fn check(sql: &str, expected: &[&str]) {
 
 #[test]
 fn resolved_names_are_found() {
-    check("SELECT a1, A2 FROM Accounting.District WHERE district.a1 = 1", &["A1", "A2"]);
+    check(
+        "SELECT a1, A2 FROM Accounting.District WHERE district.a1 = 1",
+        &["A1", "A2"],
+    );
     check("SELECT accounting.district.a1 FROM accounting.district", &["A1"]);
-    check("SELECT bank.accounting.district.a1 AS N FROM accounting.district ORDER BY n", &["N"]);
-    check("SELECT D.*, o.客户 FROM accounting.district d JOIN accounting.order O ON o.ORDER_ID = d.A1", &["A1", "A2", "a3", "A3", "客户"]);
-    check("SELECT a2, count(*) AS Anzahl FROM accounting.district GROUP BY a2 HAVING anzahl > 1 ORDER BY ANZAHL", &["A2", "Anzahl"]);
-    check("WITH Big (N) AS (SELECT amount FROM credit.loan) SELECT n, b.N AS m FROM big b", &["N", "m"]);
-    check("SELECT sum(x) FROM (SELECT Amount AS X FROM settlement.trans UNION ALL SELECT amount FROM credit.loan) t", &["sum(t.X)"]);
-    check("SELECT ACCOUNT_ID FROM credit.loan JOIN settlement.trans USING (Account_Id)", &["account_id"]);
+    check(
+        "SELECT bank.accounting.district.a1 AS N FROM accounting.district ORDER BY n",
+        &["N"],
+    );
+    check(
+        "SELECT D.*, o.客户 FROM accounting.district d JOIN accounting.order O ON o.ORDER_ID = d.A1",
+        &["A1", "A2", "a3", "A3", "客户"],
+    );
+    check(
+        "SELECT a2, count(*) AS Anzahl FROM accounting.district GROUP BY a2 HAVING anzahl > 1 ORDER BY ANZAHL",
+        &["A2", "Anzahl"],
+    );
+    check(
+        "WITH Big (N) AS (SELECT amount FROM credit.loan) SELECT n, b.N AS m FROM big b",
+        &["N", "m"],
+    );
+    check(
+        "SELECT sum(x) FROM (SELECT Amount AS X FROM settlement.trans UNION ALL SELECT amount FROM credit.loan) t",
+        &["sum(t.X)"],
+    );
+    check(
+        "SELECT ACCOUNT_ID FROM credit.loan JOIN settlement.trans USING (Account_Id)",
+        &["account_id"],
+    );
     check("SELECT * EXCLUDE (a1) FROM accounting.district", &["A2", "a3", "A3"]);
     check("SELECT b FROM (VALUES (1, 2)) AS v(A, B)", &["B"]);
     check("SELECT X FROM unnest([1, 2]) AS t(x)", &["x"]);
-    check("SELECT max(A1) OVER w AS m FROM accounting.district WINDOW w AS (PARTITION BY a2)", &["m"]);
-    check("SELECT 1 FROM credit.loan l WHERE EXISTS (SELECT 1 FROM settlement.trans WHERE trans.account_id = L.ACCOUNT_ID)", &["Int64(1)"]);
-    check("SELECT * FROM (credit.loan l JOIN settlement.Trans2 t ON l.LOAN_ID = t.ID)", &["loan_id", "account_id", "amount", "status", "id"]);
-    check("SELECT DISTINCT ON (status) status, amount FROM credit.loan ORDER BY STATUS, amount FETCH FIRST 3 ROWS ONLY", &["status", "amount"]);
-    check("SELECT status FROM credit.loan WHERE amount > (SELECT avg(Amount) FROM credit.loan i WHERE I.status = loan.status)", &["status"]);
+    check(
+        "SELECT max(A1) OVER w AS m FROM accounting.district WINDOW w AS (PARTITION BY a2)",
+        &["m"],
+    );
+    check(
+        "SELECT 1 FROM credit.loan l WHERE EXISTS (SELECT 1 FROM settlement.trans WHERE trans.account_id = L.ACCOUNT_ID)",
+        &["Int64(1)"],
+    );
+    check(
+        "SELECT * FROM (credit.loan l JOIN settlement.Trans2 t ON l.LOAN_ID = t.ID)",
+        &["loan_id", "account_id", "amount", "status", "id"],
+    );
+    check(
+        "SELECT DISTINCT ON (status) status, amount FROM credit.loan ORDER BY STATUS, amount FETCH FIRST 3 ROWS ONLY",
+        &["status", "amount"],
+    );
+    check(
+        "SELECT status FROM credit.loan WHERE amount > (SELECT avg(Amount) FROM credit.loan i WHERE I.status = loan.status)",
+        &["status"],
+    );
     check("SELECT amount, amount FROM credit.loan", &["amount", "amount_1"]);
-    check("SELECT a.loan_id, b.LOAN_ID FROM credit.loan a, credit.loan b", &["loan_id", "loan_id_1"]);
+    check(
+        "SELECT a.loan_id, b.LOAN_ID FROM credit.loan a, credit.loan b",
+        &["loan_id", "loan_id_1"],
+    );
 }
 
 #[test]
 fn refused_functions_do_not_exist() {
-    for call in ["version()", "input_file_name()", "file_row_index()", "arrow_metadata(1)", "arrow_field(1)"] {
+    for call in [
+        "version()",
+        "input_file_name()",
+        "file_row_index()",
+        "arrow_metadata(1)",
+        "arrow_field(1)",
+    ] {
         let error = plan(&format!("SELECT {call}")).unwrap_err();
         assert!(error.contains("Invalid function"), "{call}: {error}");
     }
@@ -109,6 +163,10 @@ fn the_largest_trees_that_pass_are_planned_in_time() {
         let started = std::time::Instant::now();
         plan(&format!("SELECT {expression} FROM credit.loan AS l")).unwrap();
         eprintln!("{:?} {}", started.elapsed(), &expression[..20]);
-        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < std::time::Duration::from_secs(20),
+            "{:?}",
+            started.elapsed()
+        );
     }
 }

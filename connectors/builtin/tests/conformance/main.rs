@@ -1,0 +1,23 @@
+//! Every connector passes the one behaviour suite, over a source of its kind that this file's modules load.
+
+mod mysql;
+mod postgres;
+
+use std::time::Duration;
+
+use caliber_connector_spi::{ConnectorFactory, Options, SourceSpec};
+
+/// The factory of `kind`.
+fn factory(kind: &str) -> &'static dyn ConnectorFactory {
+    *caliber_connectors::FACTORIES.iter().find(|factory| factory.kind() == kind).expect("a kind of this build")
+}
+
+/// A source named `ledger` with these options and two connections.
+fn spec(options: Options) -> SourceSpec {
+    SourceSpec { name: "ledger".to_owned(), options, connections_max: 2, statement_timeout: Duration::from_secs(120) }
+}
+
+/// Row `row` of a column that runs through `values`, the last place of each round being NULL.
+fn literal(values: &[String], row: usize) -> &str {
+    values.get(row % (values.len() + 1)).map_or("NULL", String::as_str)
+}

@@ -1,0 +1,355 @@
+//! The behaviour that every connector shows, whatever its source.
+//!
+//! Owns: the checks and what a fixture must hold. Never: one source's dialect; a fixture makes its own tables.
+//!
+//! A check fails by panicking, since it runs in tests only.
+
+#![expect(clippy::panic, clippy::expect_used, reason = "a failed check is a failed test")]
+
+mod local;
+mod predicates;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::DataType;
+use caliber_connector_spi::{
+    BatchStream, Connector, ConnectorError, ConnectorFactory, ErrorClass, Expr, QueryContext, Relation, RemoteQuery,
+    RemoteTable, SourceReader, SourceSchema, SourceSpec, StatementLog,
+};
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+
+/// How soon a statement must have ended at the source once nobody wants it.
+const CANCEL_WITHIN: Duration = Duration::from_secs(1);
+
+/// How many rows the table `numbers` of a fixture has, its column `id` counting from 0.
+pub const NUMBERS: usize = 50_000;
+
+/// Texts that careless comparisons confuse: case, accents, composition, blanks, quotes, patterns, other scripts.
+pub const TEXTS: &[&str] = &[
+    "abc", "ABC", "Abc", "abc ", " abc", "äbc", "a\u{308}bc", "ÄBC", "abcd", "ab", "", " ", "  ", "O'Brien", "A\"B", "a\\c",
+    "a\\\\c", "a%c", "a_c", "100%", "_", "%", "ß", "ss", "SS", "é", "e\u{301}", "I", "i", "ı", "İ", "中文", "中", "😀", "😀b",
+    "line\nbreak", "tab\there", "ſ", "s", "a;DROP TABLE hostile;--", "$1", "?", ":x", "Z", "z", "\u{fffd}", "\u{10ffff}",
+];
+
+/// One source, loaded for the suite.
+///
+/// It holds a table `hostile` with an integer column `id` that is never NULL and unique, and any other columns; and
+/// a table `numbers` with an integer column `id` from 0 to [`NUMBERS`] - 1 and a text column `label`.
+pub struct Fixture {
+    /// The connector under test.
+    pub factory: &'static dyn ConnectorFactory,
+    /// The source, with at least two connections.
+    pub spec: SourceSpec,
+    /// A view that takes a minute to read, where the source can have one.
+    pub slow: Option<Slow>,
+    /// A view that writes when it is read, where the source can have one: it must be refused.
+    pub writes: Option<&'static str>,
+    /// The same source with a wrong password, a closed port, and so on; each must be refused.
+    pub broken: Vec<SourceSpec>,
+    /// Words that may never print.
+    pub secrets: Vec<String>,
+}
+
+/// A statement that takes long, and how to see it run.
+pub struct Slow {
+    /// The view to read.
+    pub view: &'static str,
+    /// How many statements run at the source now.
+    pub running: Box<dyn Fn() -> BoxFuture<'static, usize> + Send + Sync>,
+}
+
+/// Runs every check over `fixture`.
+pub async fn conformance(fixture: &Fixture) {
+    let source = Source::open(fixture).await;
+    source.schema_is_described();
+    source.predicates_pushed_equal_predicates_here().await;
+    source.keys_of_any_number().await;
+    source.limits_and_no_columns().await;
+    source.batches_are_bounded().await;
+    source.an_unconsumed_read_blocks_no_other().await;
+    source.a_dropped_stream_leaves_the_query_its_snapshot().await;
+    source.writes_are_refused().await;
+    source.a_read_ends_with_its_stream_and_its_deadline().await;
+    refusals_name_the_source_and_nothing_else(fixture).await;
+}
+
+/// An opened fixture.
+struct Source<'a> {
+    fixture: &'a Fixture,
+    connector: Arc<dyn Connector>,
+    schema: SourceSchema,
+}
+
+/// Counts what is sent.
+#[derive(Default)]
+struct Silent;
+
+impl StatementLog for Silent {
+    fn sent(&self, _: &str, _: usize) {}
+    fn received(&self, _: usize, _: usize) {}
+}
+
+/// A context with a minute, and `batch_rows_max` rows to a batch.
+fn context(batch_rows_max: usize) -> QueryContext {
+    QueryContext {
+        query_id: "conformance".to_owned(),
+        deadline: Instant::now() + Duration::from_secs(60),
+        batch_rows_max,
+        buffer_bytes_max: 64 << 20,
+        log: Arc::new(Silent),
+    }
+}
+
+fn scan(table: &Arc<RemoteTable>, columns: Vec<usize>) -> Relation {
+    Relation::Scan { table: table.clone(), columns }
+}
+
+fn filtered(input: Relation, predicate: Expr) -> RemoteQuery {
+    RemoteQuery { root: Relation::Filter { input: Box::new(input), predicate } }
+}
+
+async fn read(reader: &dyn SourceReader, query: &RemoteQuery) -> Result<RecordBatch, ConnectorError> {
+    let batches: Vec<RecordBatch> = reader.read(query).await?.try_collect().await?;
+    let schema = query.schema();
+    for batch in &batches {
+        assert_eq!(batch.schema(), schema, "a batch has exactly the schema of its query");
+        assert!(batch.num_rows() > 0, "a batch is never empty");
+    }
+    if schema.fields().is_empty() {
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        return Ok(RecordBatch::try_new_with_options(schema, vec![], &options).expect("no columns"));
+    }
+    Ok(concat_batches(&schema, &batches).expect("batches of one schema"))
+}
+
+impl<'a> Source<'a> {
+    async fn open(fixture: &'a Fixture) -> Self {
+        let connector = fixture.factory.open(&fixture.spec).expect("opens");
+        let schema = connector.introspect().await.expect("is described");
+        Self { fixture, connector, schema }
+    }
+
+    fn table(&self, name: &str) -> Arc<RemoteTable> {
+        Arc::new(self.schema.table(name).unwrap_or_else(|| panic!("no table `{name}`")).clone())
+    }
+
+    fn reader(&self) -> Arc<dyn SourceReader> {
+        self.connector.reader(context(8192))
+    }
+
+    fn schema_is_described(&self) {
+        let hostile = self.table("hostile");
+        let id = hostile.column("id").expect("a column `id`");
+        assert!(!id.nullable && id.data_type.is_integer());
+        assert!(self.schema.tables.is_sorted_by(|a, b| a.name < b.name), "tables are sorted by name");
+        for (index, column) in hostile.columns.iter().enumerate() {
+            assert!(!hostile.columns[..index].iter().any(|other| other.name == column.name), "names are unique");
+        }
+    }
+
+    async fn predicates_pushed_equal_predicates_here(&self) {
+        let hostile = self.table("hostile");
+        let everything = scan(&hostile, (0..hostile.columns.len()).collect());
+        let reader = self.reader();
+        let all = read(&*reader, &RemoteQuery { root: everything }).await.expect("reads everything");
+        let id = hostile.columns.iter().position(|column| column.name == "id").expect("a column `id`");
+        let ids = local::integers(all.column(id));
+        let mut pushed = 0;
+        for predicate in predicates::predicates(&hostile, &all) {
+            if !self.connector.capabilities().evaluates(&predicate, &hostile) {
+                continue;
+            }
+            pushed += 1;
+            let query = filtered(scan(&hostile, vec![id]), predicate.clone());
+            let found = read(&*reader, &query).await;
+            let found = found.unwrap_or_else(|error| panic!("{error}\n{predicate:?}\n{:?}", self.connector.statement(&query)));
+            let mut found = local::integers(found.column(0));
+            let mut expected: Vec<i128> = (0..all.num_rows())
+                .filter(|row| local::evaluate(&predicate, &all, *row) == Some(true))
+                .map(|row| ids[row])
+                .collect();
+            found.sort_unstable();
+            expected.sort_unstable();
+            let statement = self.connector.statement(&query);
+            assert_eq!(found, expected, "pushed (left) and local (right) differ: {predicate:?}\n{statement:?}");
+        }
+        let declares_any = hostile.columns.iter().any(|column| {
+            column.comparable && self.connector.capabilities().equality.holds(&column.data_type)
+        });
+        assert!(!declares_any || pushed > 100, "only {pushed} predicates were pushed");
+    }
+
+    async fn keys_of_any_number(&self) {
+        let numbers = self.table("numbers");
+        let id = numbers.columns.iter().position(|column| column.name == "id").expect("a column `id`");
+        let data_type = &numbers.columns[id].data_type;
+        let reader = self.reader();
+        for count in [0, 1, 1_000, 20_000] {
+            // Every other key is in the table.
+            let keys = Int64Array::from_iter_values((0..count).map(|key| key * 2 + i64::try_from(NUMBERS).expect("fits") - count));
+            let keys: ArrayRef = cast(&keys, data_type).expect("an integer type");
+            let predicate = Expr::InKeys { column: id, keys: keys.clone() };
+            if !self.connector.capabilities().evaluates(&predicate, &numbers) {
+                continue;
+            }
+            let query = filtered(scan(&numbers, vec![id]), predicate);
+            let found = read(&*reader, &query).await.unwrap_or_else(|error| panic!("{count} keys: {error}"));
+            let mut found = local::integers(found.column(0));
+            found.sort_unstable();
+            let rows = i128::try_from(NUMBERS).expect("fits");
+            let expected: Vec<i128> = local::integers(&keys).into_iter().filter(|key| (0..rows).contains(key)).collect();
+            assert_eq!(found, expected, "{count} keys");
+        }
+    }
+
+    async fn limits_and_no_columns(&self) {
+        let numbers = self.table("numbers");
+        let reader = self.reader();
+        let none = RemoteQuery { root: scan(&numbers, vec![]) };
+        assert_eq!(read(&*reader, &none).await.expect("counts").num_rows(), NUMBERS, "a scan without columns has rows");
+        if !self.connector.capabilities().limit {
+            return;
+        }
+        for rows in [0, 1, 7, 20_000] {
+            let root = Relation::Limit { input: Box::new(scan(&numbers, vec![0])), rows };
+            let found = read(&*reader, &RemoteQuery { root }).await.expect("limits");
+            assert_eq!(found.num_rows() as u64, rows);
+        }
+    }
+
+    async fn batches_are_bounded(&self) {
+        let numbers = self.table("numbers");
+        let query = RemoteQuery { root: scan(&numbers, (0..numbers.columns.len()).collect()) };
+        let mut answers: Vec<Vec<i128>> = Vec::new();
+        for batch_rows_max in [1, 7, 8192] {
+            let reader = self.connector.reader(context(batch_rows_max));
+            let mut batches = reader.read(&query).await.expect("reads");
+            let mut ids = Vec::new();
+            while let Some(batch) = batches.next().await {
+                let batch = batch.expect("a batch");
+                assert!((1..=batch_rows_max).contains(&batch.num_rows()), "{} rows", batch.num_rows());
+                assert_eq!(batch.schema(), query.schema());
+                ids.extend(local::integers(batch.column_by_name("id").expect("a column `id`")));
+            }
+            ids.sort_unstable();
+            assert_eq!(ids.len(), NUMBERS);
+            answers.push(ids);
+        }
+        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "the rows do not depend on the size of batches");
+    }
+
+    async fn an_unconsumed_read_blocks_no_other(&self) {
+        let numbers = self.table("numbers");
+        let query = RemoteQuery { root: scan(&numbers, (0..numbers.columns.len()).collect()) };
+        let reader = self.connector.reader(context(128));
+        // Three at once, so that there are more reads than connections.
+        let mut held: Vec<BatchStream> = Vec::new();
+        for _ in 0..3 {
+            let mut batches = reader.read(&query).await.expect("reads");
+            batches.next().await.expect("a batch").expect("a batch");
+            held.push(batches);
+        }
+        for batches in held.into_iter().rev() {
+            let rest: Vec<RecordBatch> = batches.try_collect().await.expect("the rest");
+            let rows: usize = rest.iter().map(RecordBatch::num_rows).sum();
+            assert_eq!(rows, NUMBERS - 128);
+        }
+    }
+
+    async fn a_dropped_stream_leaves_the_query_its_snapshot(&self) {
+        let numbers = self.table("numbers");
+        let query = RemoteQuery { root: scan(&numbers, (0..numbers.columns.len()).collect()) };
+        let reader = self.connector.reader(context(16));
+        for _ in 0..5 {
+            let mut batches = reader.read(&query).await.expect("reads");
+            batches.next().await.expect("a batch").expect("a batch");
+        }
+        assert_eq!(read(&*reader, &query).await.expect("reads to the end").num_rows(), NUMBERS);
+    }
+
+    async fn writes_are_refused(&self) {
+        let Some(view) = self.fixture.writes else { return };
+        let table = self.table(view);
+        let error = read(&*self.reader(), &RemoteQuery { root: scan(&table, vec![0]) }).await;
+        let error = error.err().unwrap_or_else(|| panic!("`{view}` wrote"));
+        self.is_safe(&error);
+    }
+
+    async fn a_read_ends_with_its_stream_and_its_deadline(&self) {
+        let Some(slow) = &self.fixture.slow else { return };
+        let table = self.table(slow.view);
+        let query = RemoteQuery { root: scan(&table, vec![0]) };
+        // Dropped.
+        let batches = self.reader().read(&query).await.expect("begins");
+        wait_until(|| async { (slow.running)().await > 0 }, "the statement runs").await;
+        drop(batches);
+        let dropped = Instant::now();
+        wait_until(|| async { (slow.running)().await == 0 }, "the dropped statement has ended").await;
+        assert!(dropped.elapsed() < CANCEL_WITHIN * 2, "it took {:?}", dropped.elapsed());
+        // Expired, though nobody polls the stream.
+        let mut brief = context(8192);
+        brief.deadline = Instant::now() + Duration::from_millis(700);
+        let deadline = brief.deadline;
+        let mut batches = self.connector.reader(brief).read(&query).await.expect("begins");
+        wait_until(|| async { (slow.running)().await > 0 }, "the statement runs").await;
+        wait_until(|| async { (slow.running)().await == 0 }, "the expired statement has ended").await;
+        assert!(Instant::now() < deadline + CANCEL_WITHIN * 2);
+        let error = batches.next().await.expect("an error, not the end").expect_err("an error, not a batch");
+        assert_eq!(error.class, ErrorClass::Deadline, "{error}");
+        self.is_safe(&error);
+        // Whoever borrows the connection next is not cancelled.
+        let numbers = self.table("numbers");
+        let query = RemoteQuery { root: scan(&numbers, vec![0]) };
+        assert_eq!(read(&*self.reader(), &query).await.expect("reads").num_rows(), NUMBERS);
+    }
+
+    fn is_safe(&self, error: &ConnectorError) {
+        is_safe(self.fixture, &self.fixture.spec, error);
+    }
+}
+
+/// Polls a condition that something else brings about, for at most five seconds.
+async fn wait_until<F: Future<Output = bool>>(condition: impl Fn() -> F, what: &str) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < Duration::from_secs(5), "never came: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_safe(fixture: &Fixture, spec: &SourceSpec, error: &ConnectorError) {
+    let shown = format!("{error} {error:?}");
+    assert!(error.to_string().starts_with(&format!("source `{}`: ", spec.name)), "{shown}");
+    for secret in &fixture.secrets {
+        assert!(!shown.contains(secret.as_str()), "a secret in {shown}");
+    }
+}
+
+async fn refusals_name_the_source_and_nothing_else(fixture: &Fixture) {
+    let connector = fixture.factory.open(&fixture.spec).expect("opens");
+    let shown = format!("{:?} {:?} {:?}", connector, fixture.spec, context(1));
+    for secret in &fixture.secrets {
+        assert!(!shown.contains(secret.as_str()), "a secret in {shown}");
+    }
+    for spec in &fixture.broken {
+        let begun = Instant::now();
+        let error = match fixture.factory.open(spec) {
+            Ok(connector) => connector.introspect().await.expect_err("a broken source is an error"),
+            Err(error) => error,
+        };
+        assert!(begun.elapsed() < Duration::from_secs(6), "it took {:?}", begun.elapsed());
+        is_safe(fixture, spec, &error);
+        let expected = [ErrorClass::Denied, ErrorClass::Unavailable, ErrorClass::Options];
+        assert!(expected.contains(&error.class), "{error:?}");
+    }
+}
+
+/// The scalar types that the suite knows values of.
+fn is_known(data_type: &DataType) -> bool {
+    caliber_connector_spi::TypeClass::of(data_type).is_some()
+}
