@@ -23,6 +23,7 @@ mod verify_online;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
+pub use govern::check_syntax::check_syntax;
 pub use resolve::listing::{Listing, TableListing};
 pub use run::audit::{AuditEnd, AuditSink, AuditStart, NoAudit};
 pub use run::receipt::{Receipt, SourceReceipt};

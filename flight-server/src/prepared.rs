@@ -74,7 +74,11 @@ pub fn check_parameters(planned: &Prepared, bound: Option<&Bytes>) -> Result<(),
     if bound == taken {
         return Ok(());
     }
-    let message = format!("the statement takes {taken} parameters and {bound} are bound");
+    let message = format!(
+        "the statement takes {taken} parameter{}, {bound} {} bound",
+        if taken == 1 { "" } else { "s" },
+        if bound == 1 { "is" } else { "are" },
+    );
     Err(status::of_code(Code::SQL016, &message, Some("prepare the statement and bind a value for each `?` or `$n`")))
 }
 

@@ -81,25 +81,28 @@ fn replace(folder: &Path, file: &str, from: &str, to: &str) -> Result<()> {
     Ok(())
 }
 
-fn check(folder: &Path) -> Result<(Finished, String)> {
+fn check(folder: &Path, more: &[&str]) -> Result<(Finished, String)> {
     let folder = folder.to_str().context("a folder that is not UTF-8")?;
-    let finished = run(
-        &["check", "--project", folder],
-        [("SHOP_URL", "postgres://clerk:canary-in-a-variable@127.0.0.1:1/shop")],
-    )?;
+    let variables = [("SHOP_URL", "postgres://clerk:canary-in-a-variable@127.0.0.1:1/shop")];
+    let finished = run(&[&["check", "--project", folder], more].concat(), variables)?;
     let shown = format!("{}{}", finished.out, finished.notes);
     Ok((finished, shown))
 }
 
 /// `check` exits 1, shows `code` and every one of `wanted`.
 fn refuses(folder: &Path, code: &str, wanted: &[&str]) -> Result<()> {
-    let (finished, shown) = check(folder)?;
+    shows(&check(folder, &[])?, code, wanted)
+}
+
+/// The same with the sources asked: what a table has, only its source knows.
+fn refuses_online(folder: &Path, code: &str, wanted: &[&str]) -> Result<()> {
+    shows(&check(folder, &["--online"])?, code, wanted)
+}
+
+fn shows((finished, shown): &(Finished, String), code: &str, wanted: &[&str]) -> Result<()> {
     ensure!(finished.code == Some(1), "exit {:?}\n{shown}", finished.code);
-    for text in [&format!("error[{code}]"), code]
-        .into_iter()
-        .map(|text| text as &str)
-        .chain(wanted.iter().copied())
-    {
+    let first = format!("error[{code}]: ");
+    for text in [first.as_str()].iter().chain(wanted) {
         ensure!(shown.contains(text), "`{text}` is not in\n{shown}");
     }
     Ok(())
@@ -108,7 +111,7 @@ fn refuses(folder: &Path, code: &str, wanted: &[&str]) -> Result<()> {
 #[test]
 fn a_sound_project_passes() -> Result<()> {
     let folder = sound()?;
-    let (finished, shown) = check(folder.path())?;
+    let (finished, shown) = check(folder.path(), &[])?;
     ensure!(finished.code == Some(0), "exit {:?}\n{shown}", finished.code);
     Ok(())
 }
@@ -148,7 +151,7 @@ fn name_defined_twice_in_two_files() -> Result<()> {
 #[test]
 fn bad_reference() -> Result<()> {
     let folder = broken("model.yaml", "shop.branch.id", "shop.branches.id")?;
-    refuses(folder.path(), "PRJ010", &["shop.branches", "model.yaml:5:", "branch"])
+    refuses_online(folder.path(), "PRJ010", &["shop.branches", "model.yaml:5:", "branch"])
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn bad_yaml() -> Result<()> {
 #[test]
 fn mask_on_an_absent_column() -> Result<()> {
     let folder = broken("policies.yaml", "shop.client.phone", "shop.client.fone")?;
-    refuses(folder.path(), "PRJ013", &["fone", "policies.yaml:6:", "phone"])
+    refuses_online(folder.path(), "PRJ013", &["fone", "policies.yaml:6:", "phone"])
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn binary_file() -> Result<()> {
 fn empty_file() -> Result<()> {
     let folder = sound()?;
     fs::write(folder.path().join("caliber.yaml"), "")?;
-    refuses(folder.path(), "PRJ005", &["caliber.yaml", "version"])
+    refuses(folder.path(), "PRJ002", &["caliber.yaml:1:1", "empty"])
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn three_mistakes_at_once_show_all_three() -> Result<()> {
     let folder = broken("model.yaml", "    references:", "    referencs:")?;
     replace(folder.path(), "caliber.yaml", "path: shop.db", "path: ${env:SHOP_DB}")?;
     replace(folder.path(), "policies.yaml", "roles: [clerk]", "rolls: [clerk]")?;
-    let (finished, shown) = check(folder.path())?;
+    let (finished, shown) = check(folder.path(), &[])?;
     ensure!(finished.code == Some(1), "exit {:?}", finished.code);
     for place in ["model.yaml:4:5", "caliber.yaml:8:", "policies.yaml:3:5"] {
         ensure!(shown.contains(place), "{place} is not in\n{shown}");
@@ -226,13 +229,13 @@ users:
         folder.path().join("caliber.yaml"),
         format!("version: 1\nname: small\n{sources}"),
     )?;
-    let (finished, shown) = check(folder.path())?;
+    let (finished, shown) = check(folder.path(), &[])?;
     ensure!(finished.code == Some(1), "exit {:?}\n{shown}", finished.code);
     ensure!(
         shown.contains("urll") && shown.contains("tsl") && shown.contains("rolls"),
         "{shown}"
     );
     ensure!(!shown.contains("canary"), "a secret is in\n{shown}");
-    ensure!(!shown.contains("argon2id"), "a password's hash is in\n{shown}");
+    ensure!(!shown.contains("c2FsdHNhbHRzYWx0"), "a password's hash is in\n{shown}");
     Ok(())
 }

@@ -52,70 +52,19 @@ impl Cover {
     }
 }
 
-/// What is shown of a line of a file that could not be understood: anything after a word that smells of a secret is
-/// covered, to the end of its line, its deeper lines and its quotes.
+/// What is shown of a line of a file that could not be understood: the word before its first colon, and the marks that
+/// make YAML's structure. Where nobody can tell a key from a value, every value is covered.
 pub(super) fn show_unparsed(text: &str, line: Range<usize>) -> String {
-    let mut hiding: Option<usize> = None;
-    let mut quote: Option<char> = None;
-    let mut start = 0;
-    for part in text[..line.end].split('\n') {
-        let indent = part.len() - part.trim_start().len();
-        let blank = part.trim().is_empty();
-        let secret = secret_from(part);
-        let (word, mut cut) = secret.unwrap_or((part.len(), part.len()));
-        if let Some(open) = quote {
-            cut = 0;
-            quote = if part.contains(open) { None } else { Some(open) };
-        } else if hiding.is_some_and(|deep| blank || indent > deep) {
-            cut = 0;
-        } else if !part.contains(':') && !part.trim_start().starts_with('-') {
-            // Neither a key nor an item: the rest of something, whatever its indentation says.
-            cut = 0;
-        } else {
-            hiding = secret.map(|_| indent);
-            quote = ['"', '\'']
-                .into_iter()
-                .find(|mark| part[word..].matches(*mark).count() % 2 == 1);
-        }
-        if start == line.start {
-            let part = part.trim_end_matches('\r');
-            let cut = cut.min(part.len());
-            let covered: String = part[cut..]
-                .chars()
-                .map(|c| if c.is_whitespace() { c } else { '*' })
-                .collect();
-            return cover_addresses(&format!("{}{covered}", &part[..cut]));
-        }
-        start += part.len() + 1;
-    }
-    String::new()
-}
-
-/// Where a word that smells of a secret ends, and where after its separator the secret may begin.
-fn secret_from(line: &str) -> Option<(usize, usize)> {
-    let mut at = 0;
-    for word in line.split(|c: char| !(c.is_alphanumeric() || c == '_')) {
-        let end = at + word.len();
-        if smells_secret(word) {
-            let rest = &line[end..];
-            return Some((
-                end,
-                end + rest
-                    .find(|c: char| !c.is_whitespace() && !":=\"'".contains(c))
-                    .unwrap_or(rest.len()),
-            ));
-        }
-        at = end + line[end..].chars().next().map_or(0, char::len_utf8);
-    }
-    line.find("$argon2").map(|at| (at, at))
-}
-
-fn smells_secret(word: &str) -> bool {
-    const PARTS: [&str; 9] = ["pass", "pwd", "secret", "token", "cred", "url", "uri", "dsn", "_key"];
-    const WORDS: [&str; 4] = ["password", "passwd", "secret", "token"];
-    let word = word.to_lowercase();
-    let near = |known: &&str| strsim::damerau_levenshtein(&word, known) <= 2;
-    PARTS.iter().any(|part| word.contains(part)) || (word.len() > 3 && WORDS.iter().any(|known| near(&known)))
+    let line = text.get(line).unwrap_or_default();
+    let indent = line.len() - line.trim_start().len();
+    let colon = line.find(':').unwrap_or(0);
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let key = line.get(indent..colon).is_some_and(|key| key.chars().all(word));
+    let cover = |(at, c): (usize, char)| {
+        let structure = c.is_whitespace() || "{}[],:\"'|>&*#-".contains(c);
+        if structure || (key && at < colon) { c } else { '*' }
+    };
+    line.char_indices().map(cover).collect()
 }
 
 /// Covers what stands before an `@`, back to a space, a quote or `://`: an address's user and password.
@@ -152,16 +101,24 @@ mod tests {
 
     #[test]
     fn a_broken_files_secrets_are_covered() {
-        check("connector: postgres", "connector: postgres");
+        check("connector: postgres", "connector: ********");
         check("password: hunter2", "password: *******");
-        check("pasword hunter2", "pasword *******");
-        check("a:\nhunter2 {", "******* *");
-        check("url: |\n  postgres and more", "  ******** *** ****");
-        check("password: \"one\n two\" three", " **** *****");
-        check("password: \"one\ntwo\" three", "**** *****");
-        check("a: { password: x1, roles: [r] }", "a: { password: *** ****** *** *");
-        check("x: $argon2id$v=19", "x: **************");
-        check("see db://me:pw@host/x for more", "see db://*****@host/x for more");
+        check("pasword hunter2", "******* *******");
+        check("url: |\n  one and more", "  *** *** ****");
+        check("a b: c", "* *: *");
+        check(
+            "eva: { pa{ss: \"x1\", roles: [r] }",
+            "eva: { **{**: \"**\", *****: [*] }",
+        );
+    }
+
+    #[test]
+    fn addresses_keep_their_hosts_only() {
+        assert_eq!(
+            cover_addresses("see db://me:p/w@host/x, a@b"),
+            "see db://******@host/x, *@b"
+        );
+        assert_eq!(cover_addresses("nothing here"), "nothing here");
     }
 
     #[test]

@@ -15,4 +15,4 @@ mod sqlite;
 use caliber_connector_spi::ConnectorFactory;
 
 /// Every kind of source this build can read, in the order documentation lists them.
-pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &mysql::Factory, &sqlite::SqliteFactory];
+pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &mysql::Factory, &sqlite::Factory];

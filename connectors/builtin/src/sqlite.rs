@@ -41,10 +41,10 @@ use worker::{Event, Item, Job, Read};
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Opens SQLite sources.
-pub struct SqliteFactory;
+pub struct Factory;
 
 #[async_trait]
-impl ConnectorFactory for SqliteFactory {
+impl ConnectorFactory for Factory {
     fn kind(&self) -> &'static str {
         "sqlite"
     }

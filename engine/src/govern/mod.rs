@@ -4,6 +4,7 @@
 //! Never: decides what policy says (`caliber_catalog`), or reads a source other than through `absorb`.
 
 pub(crate) mod check_policies;
+pub(crate) mod check_syntax;
 pub(crate) mod enforcement;
 pub(crate) mod governed_rows;
 pub(crate) mod governed_scan;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use caliber_catalog::diagnostic::{Code, Place};
+use caliber_catalog::diagnostic::Code;
 use caliber_catalog::grant::SqlText;
 use caliber_catalog::principal::{AttributeValue, Principal};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -142,17 +142,9 @@ fn same_family(from: &DataType, to: &DataType) -> bool {
         || (from.is_numeric() && (to.is_decimal() || to.is_floating()))
 }
 
-/// The error at its place in the project's file: exactly where the file spells the text as it is, else the whole of it.
+/// The error at its place in the project's file.
 fn blame(sql: &SqlText, error: &EngineError) -> EngineError {
-    let whole = &sql.place;
-    let verbatim = whole.source.text.get(whole.range.clone()) == Some(sql.text.as_str());
-    let place = match &error.place {
-        Some(inner) if verbatim => {
-            let start = whole.range.start;
-            Place::new(Arc::clone(&whole.source), start + inner.range.start..start + inner.range.end)
-        }
-        _ => whole.clone(),
-    };
+    let place = error.place.as_ref().map_or_else(|| sql.place.clone(), |inner| sql.place_of(inner.range.clone()));
     let mut blamed = EngineError::new(Code::PRJ011, error.message.clone()).at(place);
     blamed.help = error.help.clone();
     blamed

@@ -3,6 +3,7 @@
 //! Owns: the mapping, and casting batches to it. Never: changes a value (but a timestamp's nanoseconds, which no
 //! source delivers, become microseconds). Source of the rule: `docs/flight-sql.md`, "Types".
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -11,10 +12,24 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, Schema
 
 use crate::EngineError;
 
-/// The schema of a result on the wire: plain types, every column nullable, no source's metadata.
+/// The schema of a result on the wire: plain types, every column nullable, no source's metadata, each name once
+/// (`SELECT a.*, b.*` gives `id` and `id_1`).
 pub(crate) fn wire_schema(schema: &Schema) -> SchemaRef {
-    let fields: Vec<Field> =
-        schema.fields().iter().map(|field| Field::new(field.name(), wire_type(field.data_type()), true)).collect();
+    let mut taken: BTreeSet<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    let mut seen = BTreeSet::new();
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let mut name = field.name().clone();
+            if !seen.insert(name.clone()) {
+                let free = (1..).map(|number| format!("{name}_{number}")).find(|other| !taken.contains(other));
+                name = free.unwrap_or(name);
+                taken.insert(name.clone());
+            }
+            Field::new(name, wire_type(field.data_type()), true)
+        })
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -103,5 +118,29 @@ pub(crate) fn sql_type_name(data_type: &DataType) -> String {
         DataType::List(item) => format!("{} ARRAY", sql_type_name(item.data_type())),
         DataType::Struct(_) => "ROW".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_once_on_the_wire() {
+        let field = |name: &str| Field::new(name, DataType::Utf8View, false);
+        let schema = Schema::new(vec![field("id"), field("id_1"), field("id"), field("id")]);
+        let wire = wire_schema(&schema);
+        let names: Vec<&str> = wire.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["id", "id_1", "id_2", "id_3"]);
+        assert!(wire.fields().iter().all(|field| field.is_nullable() && *field.data_type() == DataType::Utf8));
+    }
+
+    #[test]
+    fn wire_types_are_plain() {
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::LargeUtf8));
+        assert_eq!(wire_type(&dictionary), DataType::Utf8);
+        assert_eq!(wire_type(&DataType::Decimal32(5, 2)), DataType::Decimal128(5, 2));
+        let nanoseconds = DataType::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into()));
+        assert_eq!(wire_type(&nanoseconds), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let bounded: BTreeMap<&str, Growth> = BOUNDED.iter().copied().collect();
     SessionStateDefaults::default_scalar_functions()
         .into_iter()
-        .filter(|function| contains(SCALAR, function.name()))
+        .filter(|function| contains(SCALAR, function.name()) && !refused(function.name()))
         .map(|function| match bounded.get(function.name()) {
             Some(growth) => BoundedAllocation::wrap(function, *growth),
             None => function,

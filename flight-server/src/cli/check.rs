@@ -56,7 +56,9 @@ impl Check {
 
     async fn beyond_the_files(&self, project: Arc<Project>) -> Vec<Diagnostic> {
         if !self.online {
-            return CatalogSnapshot::resolve(project, BTreeMap::new()).1;
+            let mut findings = caliber_engine::check_syntax(&project);
+            findings.extend(CatalogSnapshot::resolve(project, BTreeMap::new()).1);
+            return findings;
         }
         match Engine::open(project, FACTORIES, EngineOptions::default()).await {
             Ok((engine, mut findings)) => {

@@ -80,8 +80,18 @@ fn name(path: &str) -> Option<Finding> {
 /// Whether the file is a crate's root, or the file above it says `mod name;`.
 fn is_declared(path: &str, sources: &[&TextFile]) -> bool {
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
-    let root_folder = folder.ends_with("src") || folder.ends_with("src/bin") || folder == "tests/tests";
-    if file == "build.rs" || (root_folder && matches!(file, "lib.rs" | "main.rs")) {
+    let in_src = folder.ends_with("src") || folder.ends_with("src/bin");
+    let above = folder.rsplit_once('/').map_or("", |(above, _)| above);
+    // Programs of tests: `tests/name.rs` or `tests/name/main.rs` of a package.
+    let is_test =
+        !path.contains("/src/") && (folder.ends_with("/tests") || (above.ends_with("/tests") && file == "main.rs"));
+    if file == "build.rs"
+        || (in_src && matches!(file, "lib.rs" | "main.rs"))
+        || (is_test && !path.starts_with("tests/tests/"))
+    {
+        return true;
+    }
+    if path == "tests/tests/main.rs" {
         return true;
     }
     let (folder, module) = match file {

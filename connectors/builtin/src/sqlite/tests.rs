@@ -52,7 +52,7 @@ fn open(path: &std::path::Path, connections_max: usize) -> Arc<dyn Connector> {
         connections_max,
         statement_timeout: Duration::from_secs(60),
     };
-    SqliteFactory.open(&spec).unwrap()
+    Factory.open(&spec).unwrap()
 }
 
 fn context(seconds: u64, batch_rows_max: usize) -> QueryContext {

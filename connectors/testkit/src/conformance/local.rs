@@ -59,7 +59,10 @@ pub fn evaluate(predicate: &Expr, all: &RecordBatch, row: usize) -> Option<bool>
         Expr::And(parts) => all_of(parts.iter().map(|part| evaluate(part, all, row))),
         Expr::Or(parts) => all_of(parts.iter().map(|part| evaluate(part, all, row).map(|it| !it))).map(|it| !it),
         Expr::Not(part) => evaluate(part, all, row).map(|it| !it),
-        Expr::IsNull(part) => Some(value(part).is_none()),
+        Expr::IsNull(part) => match &**part {
+            Expr::Column(index) => Some(all.column(*index).is_null(row)),
+            other => panic!("IS NULL over {other:?}"),
+        },
         Expr::InList { expr, list } => {
             let wanted = value(expr)?;
             Some(list.iter().any(|one| order(&wanted, one) == Ordering::Equal))

@@ -1,0 +1,419 @@
+//! `connector: files`: Parquet and CSV files in a local folder, each table one file or a pattern of files.
+//!
+//! Owns: the source's options, its tables' descriptions, the stream of a scan. Never: leaves the folder, follows a symbolic
+//! link, keeps a row.
+//!
+//! The files of a table are looked at again for each read: a table whose columns are no longer those that the query was
+//! planned with is drift, and so is a file that changes between two reads of a query, or while it is read.
+
+mod describe;
+mod places;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use caliber_connector_spi::{
+    BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionKind, OptionSpec, QueryContext,
+    RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, StatementLog, TypeClass, TypeSet,
+};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+
+use describe::Described;
+use places::{Refused, State};
+
+/// The longest wait for a place among the source's scans.
+const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The size beyond which a batch is cut in two.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+const EVERY: TypeSet = TypeSet::of(&[
+    TypeClass::Bool,
+    TypeClass::Integer,
+    TypeClass::Float,
+    TypeClass::Decimal,
+    TypeClass::Text,
+    TypeClass::Binary,
+    TypeClass::Date,
+    TypeClass::Timestamp,
+    TypeClass::TimestampUtc,
+]);
+
+/// The engine's own expressions evaluate every predicate.
+static CAPABILITIES: Capabilities = Capabilities {
+    equality: EVERY,
+    order: EVERY,
+    keys: TypeSet::of(&[TypeClass::Integer, TypeClass::Text, TypeClass::Decimal, TypeClass::Date]),
+    keys_max: 10_000,
+    like: true,
+    limit: true,
+    parameters_max: 10_000,
+};
+
+/// How a table's files are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shape {
+    Parquet,
+    Csv { delimiter: u8, header: bool },
+}
+
+/// One table of the project.
+#[derive(Clone, Debug)]
+struct TableSpec {
+    name: String,
+    path: String,
+    shape: Shape,
+}
+
+/// Opens sources of files.
+pub struct Factory;
+
+#[async_trait]
+impl ConnectorFactory for Factory {
+    fn kind(&self) -> &'static str {
+        "files"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        &[
+            OptionSpec {
+                name: "path",
+                kind: OptionKind::Path,
+                required: false,
+                description: "The folder that holds the files. This or `url`.",
+            },
+            OptionSpec {
+                name: "url",
+                kind: OptionKind::Text,
+                required: false,
+                description: "The folder that holds the files, as `file:///absolute/path`. This or `path`.",
+            },
+            OptionSpec {
+                name: "tables",
+                kind: OptionKind::Tables,
+                required: true,
+                description: "By table: `path` within the folder (`*` and `?` in its last part), `format` (parquet or csv), \
+                              and for csv `delimiter` and `header`.",
+            },
+        ]
+    }
+
+    fn open(&self, source: &SourceSpec) -> Result<Arc<dyn Connector>, ConnectorError> {
+        let error = |message: String| ConnectorError::new(&source.name, ErrorClass::Options, message);
+        let folder = match (source.options.path("path"), source.options.text("url")) {
+            (Some(path), None) => path.to_owned(),
+            (None, Some(url)) => match url.strip_prefix("file://").filter(|path| path.starts_with('/')) {
+                Some(path) => PathBuf::from(path),
+                None => return Err(error("option `url` must be `file:///absolute/path`; or say `path`".to_owned())),
+            },
+            _ => return Err(error("one of the options `path` and `url` is needed, and not both".to_owned())),
+        };
+        let tables = source.options.tables("tables").ok_or_else(|| error("option `tables` is missing".to_owned()))?;
+        let tables = tables
+            .iter()
+            .map(|(name, settings)| table(name, settings).map(|spec| (name.clone(), spec)))
+            .collect::<Result<_, _>>()
+            .map_err(error)?;
+        Ok(Arc::new(Files {
+            source: source.name.clone(),
+            folder,
+            tables: Arc::new(tables),
+            scans: Arc::new(Semaphore::new(source.connections_max.clamp(1, Semaphore::MAX_PERMITS))),
+            statement_timeout: source.statement_timeout,
+        }))
+    }
+}
+
+fn table(name: &str, settings: &BTreeMap<String, String>) -> Result<TableSpec, String> {
+    if let Some(unknown) = settings.keys().find(|key| !["path", "format", "delimiter", "header"].contains(&key.as_str())) {
+        return Err(format!("table `{name}` has an unknown setting `{unknown}`; there are path, format, delimiter, header"));
+    }
+    let path = settings.get("path").ok_or_else(|| format!("table `{name}` has no `path`"))?;
+    match places::check(path) {
+        Err(Refused::Path(why)) => return Err(format!("the path of table `{name}` {why}")),
+        Err(_) | Ok(()) => {}
+    }
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension);
+    let shape = match settings.get("format").map(String::as_str).or(extension) {
+        Some("parquet") if settings.contains_key("delimiter") || settings.contains_key("header") => {
+            return Err(format!("table `{name}` is parquet and cannot have `delimiter` or `header`"));
+        }
+        Some("parquet") => Shape::Parquet,
+        Some("csv") => Shape::Csv { delimiter: delimiter(name, settings)?, header: header(name, settings)? },
+        _ => return Err(format!("table `{name}` needs `format: parquet` or `format: csv`")),
+    };
+    Ok(TableSpec { name: name.to_owned(), path: path.clone(), shape })
+}
+
+fn delimiter(name: &str, settings: &BTreeMap<String, String>) -> Result<u8, String> {
+    match settings.get("delimiter").map(String::as_bytes) {
+        None => Ok(b','),
+        Some(b"\\t") => Ok(b'\t'),
+        Some([byte]) if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        Some(_) => Err(format!("the `delimiter` of table `{name}` must be one character of punctuation, or a tab")),
+    }
+}
+
+fn header(name: &str, settings: &BTreeMap<String, String>) -> Result<bool, String> {
+    match settings.get("header").map(String::as_str) {
+        None | Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        Some(_) => Err(format!("the `header` of table `{name}` must be true or false")),
+    }
+}
+
+/// One folder.
+#[derive(Clone, Debug)]
+struct Files {
+    source: String,
+    folder: PathBuf,
+    tables: Arc<BTreeMap<String, TableSpec>>,
+    scans: Arc<Semaphore>,
+    statement_timeout: Duration,
+}
+
+impl Files {
+    fn error(&self, class: ErrorClass, message: impl Into<String>) -> ConnectorError {
+        ConnectorError::new(&self.source, class, message)
+    }
+
+    async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, ConnectorError> {
+        let now = Instant::now();
+        if deadline <= now {
+            return Err(self.error(ErrorClass::Deadline, "the deadline passed"));
+        }
+        let patience = (deadline - now).min(CONNECTION_WAIT_MAX);
+        match tokio::time::timeout(patience, self.scans.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(self.error(ErrorClass::Unavailable, "the source is closed")),
+            Err(_) => Err(self.error(ErrorClass::Busy, "all connections are in use; try again, or raise `limits.connections`")),
+        }
+    }
+
+    /// The folder without symbolic links on the way to it: the wall that every path is held against.
+    fn root(&self) -> Result<PathBuf, ConnectorError> {
+        self.folder.canonicalize().map_err(|_| self.error(ErrorClass::Unavailable, "the folder is not there, or may not be read"))
+    }
+
+    fn find(&self, spec: &TableSpec) -> Result<State, ConnectorError> {
+        places::find(&self.root()?, &spec.path).map_err(|refused| match refused {
+            Refused::Path(why) => self.error(ErrorClass::Denied, format!("the path of table `{}` {why}", spec.name)),
+            Refused::Missing => self.error(ErrorClass::Unavailable, format!("table `{}` has no file, or it may not be read", spec.name)),
+            Refused::Limit => self.error(ErrorClass::Limit, format!("table `{}` has too many files", spec.name)),
+        })
+    }
+
+    fn describe(&self, spec: &TableSpec, files: &State) -> Result<Described, ConnectorError> {
+        describe::describe(&self.root()?, spec, files)
+            .map_err(|why| self.error(ErrorClass::Data, format!("table `{}` cannot be read: {why}", spec.name)))
+    }
+
+    fn introspect_now(&self) -> Result<SourceSchema, ConnectorError> {
+        let mut schema = SourceSchema::default();
+        for spec in self.tables.values() {
+            let described = self.describe(spec, &self.find(spec)?)?;
+            schema.notices.extend(described.notices);
+            schema.tables.push(RemoteTable {
+                name: spec.name.clone(),
+                namespace: None,
+                is_view: false,
+                columns: described.columns,
+                primary_key: Vec::new(),
+                unique_keys: Vec::new(),
+                foreign_keys: Vec::new(),
+                comment: None,
+                rows_estimate: described.rows,
+            });
+        }
+        Ok(schema)
+    }
+
+    /// The files to read, if the table's columns are still those of `table`.
+    fn current(&self, table: &RemoteTable) -> Result<(TableSpec, State), ConnectorError> {
+        let gone = || self.error(ErrorClass::Drift, format!("table `{}` is no longer there", table.name));
+        let spec = self.tables.get(&table.name).ok_or_else(gone)?;
+        let files = self.find(spec)?;
+        if self.describe(spec, &files)?.columns != table.columns {
+            return Err(self.error(ErrorClass::Drift, format!("the columns of table `{}` have changed", table.name)));
+        }
+        Ok((spec.clone(), files))
+    }
+}
+
+#[async_trait]
+impl Connector for Files {
+    fn capabilities(&self) -> &Capabilities {
+        &CAPABILITIES
+    }
+
+    async fn introspect(&self) -> Result<SourceSchema, ConnectorError> {
+        let deadline = Instant::now() + self.statement_timeout;
+        let permit = self.place(deadline).await?;
+        let files = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            files.introspect_now()
+        });
+        match tokio::time::timeout(self.statement_timeout, work).await {
+            Ok(Ok(schema)) => schema,
+            Ok(Err(_)) => Err(self.error(ErrorClass::Unavailable, "the source's thread ended early")),
+            Err(_) => Err(self.error(ErrorClass::Deadline, "the deadline passed")),
+        }
+    }
+
+    fn reader(&self, context: QueryContext) -> Arc<dyn SourceReader> {
+        Arc::new(Reader { files: self.clone(), context, place: OnceCell::new(), seen: Mutex::new(BTreeMap::new()) })
+    }
+
+    fn statement(&self, _: &RemoteQuery) -> Option<String> {
+        None
+    }
+}
+
+/// The reads of one query.
+struct Reader {
+    files: Files,
+    context: QueryContext,
+    /// One place for all reads of the query, so that none waits for another.
+    place: OnceCell<Arc<OwnedSemaphorePermit>>,
+    /// The state of each table's files when the query first read them.
+    seen: Mutex<BTreeMap<String, State>>,
+}
+
+#[async_trait]
+impl SourceReader for Reader {
+    async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
+        let files = &self.files;
+        let deadline = self.context.deadline.min(Instant::now() + files.statement_timeout);
+        let place = self.place.get_or_try_init(|| async { files.place(self.context.deadline).await.map(Arc::new) }).await?.clone();
+        let table = query.root.table().clone();
+        let looking = files.clone();
+        let looked = tokio::task::spawn_blocking(move || looking.current(&table));
+        let (spec, state) = match tokio::time::timeout_at(deadline.into(), looked).await {
+            Ok(Ok(found)) => found?,
+            Ok(Err(_)) => return Err(files.error(ErrorClass::Unavailable, "the source's thread ended early")),
+            Err(_) => return Err(files.error(ErrorClass::Deadline, "the deadline passed")),
+        };
+        let first = self.seen.lock().entry(spec.name.clone()).or_insert_with(|| state.clone()).clone();
+        if first != state {
+            return Err(changed(files, &spec));
+        }
+        self.context.log.sent(&format!("scan {}", spec.name), 0);
+        let stream = plan::scan(&files.root()?, &spec, &state, query, self.context.batch_rows_max)
+            .await
+            .map_err(|error| refused(files, &spec, &error))?;
+        let scan = Scan {
+            files: files.clone(),
+            spec,
+            state,
+            stream,
+            schema: query.schema(),
+            deadline,
+            pending: Vec::new(),
+            received: (0, 0),
+            log: self.context.log.clone(),
+            _place: place,
+        };
+        Ok(futures::stream::try_unfold(Some(scan), next).boxed())
+    }
+}
+
+fn changed(files: &Files, spec: &TableSpec) -> ConnectorError {
+    files.error(ErrorClass::Drift, format!("the files of table `{}` changed while the query read them", spec.name))
+}
+
+/// An error of DataFusion's readers, without its text: it may hold paths and values.
+fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) -> ConnectorError {
+    match error.find_root() {
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
+            files.error(ErrorClass::Statement, format!("the query over table `{}` cannot be planned", spec.name))
+        }
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
+            files.error(ErrorClass::Unavailable, format!("a file of table `{}` cannot be read", spec.name))
+        }
+        DataFusionError::ResourcesExhausted(_) => {
+            files.error(ErrorClass::Limit, format!("reading table `{}` takes too much memory", spec.name))
+        }
+        _ => files.error(ErrorClass::Data, format!("a file of table `{}` is damaged, or holds a value of another type", spec.name)),
+    }
+}
+
+/// One scan under way. Dropping it ends it.
+struct Scan {
+    files: Files,
+    spec: TableSpec,
+    state: State,
+    stream: SendableRecordBatchStream,
+    schema: SchemaRef,
+    deadline: Instant,
+    /// Parts of a batch that was too large, last first.
+    pending: Vec<RecordBatch>,
+    received: (usize, usize),
+    log: Arc<dyn StatementLog>,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Drop for Scan {
+    fn drop(&mut self) {
+        self.log.received(self.received.0, self.received.1);
+    }
+}
+
+async fn next(scan: Option<Scan>) -> Result<Option<(RecordBatch, Option<Scan>)>, ConnectorError> {
+    let Some(mut scan) = scan else { return Ok(None) };
+    loop {
+        while let Some(batch) = scan.pending.pop() {
+            if batch.num_rows() > 1 && batch.get_array_memory_size() > BATCH_BYTES_MAX && sliced_bytes(&batch) > BATCH_BYTES_MAX {
+                let half = batch.num_rows() / 2;
+                scan.pending.push(batch.slice(half, batch.num_rows() - half));
+                scan.pending.push(batch.slice(0, half));
+                continue;
+            }
+            let batch = shaped(&scan, &batch)?;
+            scan.received.0 += batch.num_rows();
+            scan.received.1 += sliced_bytes(&batch);
+            return Ok(Some((batch, Some(scan))));
+        }
+        match tokio::time::timeout_at(scan.deadline.into(), scan.stream.next()).await {
+            Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
+            Ok(Some(Ok(batch))) => scan.pending.push(batch),
+            Ok(Some(Err(error))) => return Err(refused(&scan.files, &scan.spec, &error)),
+            Ok(None) => return ended(scan).await,
+            Err(_) => return Err(scan.files.error(ErrorClass::Deadline, "the deadline passed")),
+        }
+    }
+}
+
+/// The end of a scan: an answer only if the files are still what they were when it began.
+async fn ended(scan: Scan) -> Result<Option<(RecordBatch, Option<Scan>)>, ConnectorError> {
+    let (files, spec) = (scan.files.clone(), scan.spec.clone());
+    let now = tokio::task::spawn_blocking(move || files.find(&spec)).await;
+    match now {
+        Ok(Ok(now)) if now == scan.state => Ok(None),
+        _ => Err(changed(&scan.files, &scan.spec)),
+    }
+}
+
+/// The batch in the very schema promised: nullability and metadata are the query's, not the file's.
+fn shaped(scan: &Scan, batch: &RecordBatch) -> Result<RecordBatch, ConnectorError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(scan.schema.clone(), batch.columns().to_vec(), &options).map_err(|_| {
+        scan.files.error(ErrorClass::Data, format!("a file of table `{}` holds a value of another type", scan.spec.name))
+    })
+}
+
+fn sliced_bytes(batch: &RecordBatch) -> usize {
+    let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
+    sizes.sum()
+}

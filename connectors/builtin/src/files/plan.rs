@@ -1,0 +1,205 @@
+//! A `RemoteQuery` as a plan of DataFusion's own file sources.
+//!
+//! Owns: the translation of predicates, the bounds of the scan. Never: a session of the engine, a file outside the folder.
+
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use caliber_connector_spi::{Comparison, Expr, Relation, RemoteQuery, RemoteTable, Value};
+use datafusion::common::{Column, ScalarValue, TableReference};
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{BinaryExpr, Expr as Logical, Like, LogicalPlanBuilder, Operator};
+use datafusion::object_store::local::LocalFileSystem;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionConfig;
+
+use super::places::State;
+use super::{Shape, TableSpec};
+
+/// The one place that the scan can reach.
+const STORE: &str = "caliber-files://source/";
+const TABLE: &str = "t";
+
+/// Starts the scan. The stream's columns are those asked for, in order.
+pub(super) async fn scan(
+    root: &Path,
+    spec: &TableSpec,
+    files: &State,
+    query: &RemoteQuery,
+    batch_rows_max: usize,
+) -> Result<SendableRecordBatchStream> {
+    let mut config = SessionConfig::new().with_batch_size(batch_rows_max.max(1)).with_target_partitions(1);
+    let options = config.options_mut();
+    options.execution.collect_statistics = false;
+    options.execution.parquet.schema_force_view_types = false;
+    options.execution.parquet.pushdown_filters = true;
+    // A new environment for each scan: its caches of listings and footers would outlive the files they describe.
+    let environment = RuntimeEnvBuilder::new().build_arc()?;
+    let base = ListingTableUrl::parse(STORE)?;
+    let store = LocalFileSystem::new_with_prefix(root)?;
+    environment.register_object_store(base.get_url(), Arc::new(store));
+    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(environment).build();
+
+    let format: Arc<dyn FileFormat> = match &spec.shape {
+        Shape::Parquet => Arc::new(ParquetFormat::default().with_options(state.default_table_options().parquet)),
+        Shape::Csv { delimiter, header } => Arc::new(
+            CsvFormat::default().with_has_header(*header).with_delimiter(*delimiter).with_newlines_in_values(true),
+        ),
+    };
+    let listing = ListingOptions::new(format).with_file_extension("");
+    let urls = files.keys().map(|file| url(&base, file)).collect::<Result<Vec<_>>>()?;
+    let table = ListingTableConfig::new_with_multi_paths(urls)
+        .with_listing_options(listing)
+        .with_schema(schema(query.root.table()));
+    let source = provider_as_source(Arc::new(ListingTable::try_new(table)?));
+
+    let scanned = LogicalPlanBuilder::scan(TABLE, source, None)?;
+    let wanted = query.root.columns().iter().map(|index| column(query.root.table(), *index)).collect::<Result<Vec<_>>>()?;
+    let plan = relation(scanned, &query.root)?.project(wanted)?.build()?;
+    let plan = state.create_physical_plan(&plan).await?;
+    execute_stream(plan, state.task_ctx())
+}
+
+/// The address of a file in the store. Built part by part, so that no character of a name means anything.
+fn url(base: &ListingTableUrl, file: &Path) -> Result<ListingTableUrl> {
+    let mut url = base.get_url().clone();
+    {
+        let mut parts = url.path_segments_mut().map_err(|()| DataFusionError::Internal("the store has no paths".to_owned()))?;
+        parts.clear();
+        for part in file.components() {
+            if let Component::Normal(name) = part {
+                parts.push(&name.to_string_lossy());
+            }
+        }
+    }
+    ListingTableUrl::try_new(url, None)
+}
+
+fn schema(table: &RemoteTable) -> SchemaRef {
+    let fields = table.columns.iter();
+    Arc::new(Schema::new(
+        fields
+            .map(|column| arrow::datatypes::Field::new(&column.name, column.data_type.clone(), column.nullable))
+            .collect::<Vec<_>>(),
+    ))
+}
+
+fn relation(scan: LogicalPlanBuilder, relation: &Relation) -> Result<LogicalPlanBuilder> {
+    match relation {
+        Relation::Scan { .. } => Ok(scan),
+        Relation::Filter { input, predicate } => {
+            self::relation(scan, input)?.filter(translate(predicate, relation.table())?)
+        }
+        Relation::Limit { input, rows } => {
+            // More rows than memory could address are all rows.
+            self::relation(scan, input)?.limit(0, Some(usize::try_from(*rows).unwrap_or(usize::MAX)))
+        }
+    }
+}
+
+fn column(table: &RemoteTable, index: usize) -> Result<Logical> {
+    let column = table.columns.get(index).ok_or_else(|| unfit("a column that does not exist"))?;
+    Ok(Logical::Column(Column::new(Some(TableReference::bare(TABLE)), &column.name)))
+}
+
+fn unfit(what: &str) -> DataFusionError {
+    DataFusionError::Plan(what.to_owned())
+}
+
+fn translate(expr: &Expr, table: &RemoteTable) -> Result<Logical> {
+    Ok(match expr {
+        Expr::Column(index) => column(table, *index)?,
+        Expr::Value(value) => literal(value, &value.data_type())?,
+        Expr::Compare { op, left, right } => {
+            let data_type = type_of(left, table).or_else(|| type_of(right, table));
+            let side = |side: &Expr| match (side, &data_type) {
+                (Expr::Value(value), Some(data_type)) => literal(value, data_type),
+                _ => translate(side, table),
+            };
+            Logical::BinaryExpr(BinaryExpr::new(Box::new(side(left)?), operator(*op), Box::new(side(right)?)))
+        }
+        Expr::And(parts) => joined(parts, Operator::And, table)?,
+        Expr::Or(parts) => joined(parts, Operator::Or, table)?,
+        Expr::Not(part) => Logical::Not(Box::new(translate(part, table)?)),
+        Expr::IsNull(part) => Logical::IsNull(Box::new(translate(part, table)?)),
+        Expr::InList { expr, list } => {
+            let data_type = type_of(expr, table);
+            let list = list.iter().map(|value| literal(value, data_type.as_ref().unwrap_or(&value.data_type())));
+            Logical::InList(InList::new(Box::new(translate(expr, table)?), list.collect::<Result<Vec<_>>>()?, false))
+        }
+        Expr::InKeys { column: index, keys } => {
+            let keys = (0..keys.len()).map(|at| Ok(Logical::Literal(ScalarValue::try_from_array(keys, at)?, None)));
+            Logical::InList(InList::new(Box::new(column(table, *index)?), keys.collect::<Result<Vec<_>>>()?, false))
+        }
+        Expr::Like { expr, pattern } => {
+            let pattern = Logical::Literal(ScalarValue::Utf8(Some(pattern.clone())), None);
+            Logical::Like(Like::new(false, Box::new(translate(expr, table)?), Box::new(pattern), Some('\\'), false))
+        }
+    })
+}
+
+/// The type of a column; a value takes the type of what it is compared with.
+fn type_of(expr: &Expr, table: &RemoteTable) -> Option<DataType> {
+    if let Expr::Column(_) = expr { expr.data_type(table) } else { None }
+}
+
+fn joined(parts: &[Expr], operator: Operator, table: &RemoteTable) -> Result<Logical> {
+    let mut parts = parts.iter().map(|part| translate(part, table)).collect::<Result<Vec<_>>>()?;
+    // Halves, so that a thousand parts are ten deep and not a thousand.
+    while parts.len() > 1 {
+        let mut pairs = Vec::with_capacity(parts.len().div_ceil(2));
+        let mut rest = parts.into_iter();
+        while let Some(left) = rest.next() {
+            pairs.push(match rest.next() {
+                Some(right) => Logical::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right))),
+                None => left,
+            });
+        }
+        parts = pairs;
+    }
+    parts.pop().ok_or_else(|| unfit("an empty AND or OR"))
+}
+
+fn operator(op: Comparison) -> Operator {
+    match op {
+        Comparison::Equal => Operator::Eq,
+        Comparison::NotEqual => Operator::NotEq,
+        Comparison::Less => Operator::Lt,
+        Comparison::LessOrEqual => Operator::LtEq,
+        Comparison::Greater => Operator::Gt,
+        Comparison::GreaterOrEqual => Operator::GtEq,
+    }
+}
+
+/// A value in the type of the column it is compared with, or an error where it is not one of that type.
+fn literal(value: &Value, data_type: &DataType) -> Result<Logical> {
+    let scalar = match value {
+        Value::Bool(value) => ScalarValue::Boolean(Some(*value)),
+        Value::Int(value) => ScalarValue::Int64(Some(*value)),
+        Value::UInt(value) => ScalarValue::UInt64(Some(*value)),
+        Value::Float(value) => ScalarValue::Float64(Some(*value)),
+        Value::Decimal { unscaled, precision, scale } => ScalarValue::Decimal128(Some(*unscaled), *precision, *scale),
+        Value::Text(value) => ScalarValue::Utf8(Some(value.clone())),
+        Value::Bytes(value) => ScalarValue::Binary(Some(value.clone())),
+        Value::Date(days) => ScalarValue::Date32(Some(*days)),
+        Value::Timestamp(micros) => ScalarValue::TimestampMicrosecond(Some(*micros), None),
+        Value::TimestampUtc(micros) => ScalarValue::TimestampMicrosecond(Some(*micros), Some("UTC".into())),
+    };
+    let found = scalar.data_type();
+    if found == *data_type {
+        return Ok(Logical::Literal(scalar, None));
+    }
+    if found.is_integer() && data_type.is_integer() {
+        return Ok(Logical::Literal(scalar.cast_to(data_type)?, None));
+    }
+    Err(unfit("a value of another type than its column"))
+}
