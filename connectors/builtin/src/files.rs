@@ -21,8 +21,9 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use caliber_connector_spi::{
-    BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionKind, OptionSpec, QueryContext,
-    RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, StatementLog, TypeClass, TypeSet,
+    BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionKind, OptionSpec,
+    QueryContext, RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, StatementLog,
+    TypeClass, TypeSet,
 };
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -38,10 +39,9 @@ const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The size beyond which a batch is cut in two.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
-const EVERY: TypeSet = TypeSet::of(&[
+const EXACT: TypeSet = TypeSet::of(&[
     TypeClass::Bool,
     TypeClass::Integer,
-    TypeClass::Float,
     TypeClass::Decimal,
     TypeClass::Text,
     TypeClass::Binary,
@@ -50,15 +50,16 @@ const EVERY: TypeSet = TypeSet::of(&[
     TypeClass::TimestampUtc,
 ]);
 
-/// The engine's own expressions evaluate every predicate.
+/// The engine's own expressions evaluate every predicate, but for floats: the planner takes -0 for 0.
 static CAPABILITIES: Capabilities = Capabilities {
-    equality: EVERY,
-    order: EVERY,
+    equality: EXACT,
+    order: EXACT,
     keys: TypeSet::of(&[TypeClass::Integer, TypeClass::Text, TypeClass::Decimal, TypeClass::Date]),
     keys_max: 10_000,
     like: true,
     limit: true,
     parameters_max: 10_000,
+    ..Capabilities::NONE
 };
 
 /// How a table's files are written.
@@ -115,11 +116,22 @@ impl ConnectorFactory for Factory {
             (Some(path), None) => path.to_owned(),
             (None, Some(url)) => match url.strip_prefix("file://").filter(|path| path.starts_with('/')) {
                 Some(path) => PathBuf::from(path),
-                None => return Err(error("option `url` must be `file:///absolute/path`; or say `path`".to_owned())),
+                None => {
+                    return Err(error(
+                        "option `url` must be `file:///absolute/path`; or say `path`".to_owned(),
+                    ));
+                }
             },
-            _ => return Err(error("one of the options `path` and `url` is needed, and not both".to_owned())),
+            _ => {
+                return Err(error(
+                    "one of the options `path` and `url` is needed, and not both".to_owned(),
+                ));
+            }
         };
-        let tables = source.options.tables("tables").ok_or_else(|| error("option `tables` is missing".to_owned()))?;
+        let tables = source
+            .options
+            .tables("tables")
+            .ok_or_else(|| error("option `tables` is missing".to_owned()))?;
         let tables = tables
             .iter()
             .map(|(name, settings)| table(name, settings).map(|spec| (name.clone(), spec)))
@@ -131,15 +143,23 @@ impl ConnectorFactory for Factory {
             tables: Arc::new(tables),
             scans: Arc::new(Semaphore::new(source.connections_max.clamp(1, Semaphore::MAX_PERMITS))),
             statement_timeout: source.statement_timeout,
+            columns: Arc::default(),
         }))
     }
 }
 
 fn table(name: &str, settings: &BTreeMap<String, String>) -> Result<TableSpec, String> {
-    if let Some(unknown) = settings.keys().find(|key| !["path", "format", "delimiter", "header"].contains(&key.as_str())) {
-        return Err(format!("table `{name}` has an unknown setting `{unknown}`; there are path, format, delimiter, header"));
+    if let Some(unknown) = settings
+        .keys()
+        .find(|key| !["path", "format", "delimiter", "header"].contains(&key.as_str()))
+    {
+        return Err(format!(
+            "table `{name}` has an unknown setting `{unknown}`; there are path, format, delimiter, header"
+        ));
     }
-    let path = settings.get("path").ok_or_else(|| format!("table `{name}` has no `path`"))?;
+    let path = settings
+        .get("path")
+        .ok_or_else(|| format!("table `{name}` has no `path`"))?;
     match places::check(path) {
         Err(Refused::Path(why)) => return Err(format!("the path of table `{name}` {why}")),
         Err(_) | Ok(()) => {}
@@ -147,21 +167,34 @@ fn table(name: &str, settings: &BTreeMap<String, String>) -> Result<TableSpec, S
     let extension = path.rsplit_once('.').map(|(_, extension)| extension);
     let shape = match settings.get("format").map(String::as_str).or(extension) {
         Some("parquet") if settings.contains_key("delimiter") || settings.contains_key("header") => {
-            return Err(format!("table `{name}` is parquet and cannot have `delimiter` or `header`"));
+            return Err(format!(
+                "table `{name}` is parquet and cannot have `delimiter` or `header`"
+            ));
         }
         Some("parquet") => Shape::Parquet,
-        Some("csv") => Shape::Csv { delimiter: delimiter(name, settings)?, header: header(name, settings)? },
+        Some("csv") => Shape::Csv {
+            delimiter: delimiter(name, settings)?,
+            header: header(name, settings)?,
+        },
         _ => return Err(format!("table `{name}` needs `format: parquet` or `format: csv`")),
     };
-    Ok(TableSpec { name: name.to_owned(), path: path.clone(), shape })
+    Ok(TableSpec {
+        name: name.to_owned(),
+        path: path.clone(),
+        shape,
+    })
 }
 
 fn delimiter(name: &str, settings: &BTreeMap<String, String>) -> Result<u8, String> {
     match settings.get("delimiter").map(String::as_bytes) {
         None => Ok(b','),
         Some(b"\\t") => Ok(b'\t'),
-        Some([byte]) if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-        Some(_) => Err(format!("the `delimiter` of table `{name}` must be one character of punctuation, or a tab")),
+        Some([byte]) if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !matches!(byte, b'"' | b'\n' | b'\r') => {
+            Ok(*byte)
+        }
+        Some(_) => Err(format!(
+            "the `delimiter` of table `{name}` must be one character of punctuation, or a tab"
+        )),
     }
 }
 
@@ -181,6 +214,8 @@ struct Files {
     tables: Arc<BTreeMap<String, TableSpec>>,
     scans: Arc<Semaphore>,
     statement_timeout: Duration,
+    /// The columns of each table in the last state of its files: CSV has to be read whole to know them.
+    columns: Arc<Mutex<BTreeMap<String, (State, Vec<RemoteColumn>)>>>,
 }
 
 impl Files {
@@ -197,26 +232,47 @@ impl Files {
         match tokio::time::timeout(patience, self.scans.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(self.error(ErrorClass::Unavailable, "the source is closed")),
-            Err(_) => Err(self.error(ErrorClass::Busy, "all connections are in use; try again, or raise `limits.connections`")),
+            Err(_) => Err(self.error(
+                ErrorClass::Busy,
+                "all connections are in use; try again, or raise `limits.connections`",
+            )),
         }
     }
 
     /// The folder without symbolic links on the way to it: the wall that every path is held against.
     fn root(&self) -> Result<PathBuf, ConnectorError> {
-        self.folder.canonicalize().map_err(|_| self.error(ErrorClass::Unavailable, "the folder is not there, or may not be read"))
+        self.folder
+            .canonicalize()
+            .map_err(|_| self.error(ErrorClass::Unavailable, "the folder is not there, or may not be read"))
     }
 
     fn find(&self, spec: &TableSpec) -> Result<State, ConnectorError> {
         places::find(&self.root()?, &spec.path).map_err(|refused| match refused {
             Refused::Path(why) => self.error(ErrorClass::Denied, format!("the path of table `{}` {why}", spec.name)),
-            Refused::Missing => self.error(ErrorClass::Unavailable, format!("table `{}` has no file, or it may not be read", spec.name)),
+            Refused::Missing => self.error(
+                ErrorClass::Unavailable,
+                format!("table `{}` has no file, or it may not be read", spec.name),
+            ),
             Refused::Limit => self.error(ErrorClass::Limit, format!("table `{}` has too many files", spec.name)),
         })
     }
 
     fn describe(&self, spec: &TableSpec, files: &State) -> Result<Described, ConnectorError> {
-        describe::describe(&self.root()?, spec, files)
-            .map_err(|why| self.error(ErrorClass::Data, format!("table `{}` cannot be read: {why}", spec.name)))
+        let described = describe::describe(&self.root()?, spec, files)
+            .map_err(|why| self.error(ErrorClass::Data, format!("table `{}` cannot be read: {why}", spec.name)))?;
+        self.columns
+            .lock()
+            .insert(spec.name.clone(), (files.clone(), described.columns.clone()));
+        Ok(described)
+    }
+
+    fn has_columns(&self, spec: &TableSpec, files: &State, columns: &[RemoteColumn]) -> Result<bool, ConnectorError> {
+        if let Some((state, known)) = self.columns.lock().get(&spec.name)
+            && state == files
+        {
+            return Ok(known == columns);
+        }
+        Ok(self.describe(spec, files)?.columns == columns)
     }
 
     fn introspect_now(&self) -> Result<SourceSchema, ConnectorError> {
@@ -244,8 +300,11 @@ impl Files {
         let gone = || self.error(ErrorClass::Drift, format!("table `{}` is no longer there", table.name));
         let spec = self.tables.get(&table.name).ok_or_else(gone)?;
         let files = self.find(spec)?;
-        if self.describe(spec, &files)?.columns != table.columns {
-            return Err(self.error(ErrorClass::Drift, format!("the columns of table `{}` have changed", table.name)));
+        if !self.has_columns(spec, &files, &table.columns)? {
+            return Err(self.error(
+                ErrorClass::Drift,
+                format!("the columns of table `{}` have changed", table.name),
+            ));
         }
         Ok((spec.clone(), files))
     }
@@ -273,7 +332,12 @@ impl Connector for Files {
     }
 
     fn reader(&self, context: QueryContext) -> Arc<dyn SourceReader> {
-        Arc::new(Reader { files: self.clone(), context, place: OnceCell::new(), seen: Mutex::new(BTreeMap::new()) })
+        Arc::new(Reader {
+            files: self.clone(),
+            context,
+            place: OnceCell::new(),
+            seen: Mutex::new(BTreeMap::new()),
+        })
     }
 
     fn statement(&self, _: &RemoteQuery) -> Option<String> {
@@ -296,7 +360,11 @@ impl SourceReader for Reader {
     async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
         let files = &self.files;
         let deadline = self.context.deadline.min(Instant::now() + files.statement_timeout);
-        let place = self.place.get_or_try_init(|| async { files.place(self.context.deadline).await.map(Arc::new) }).await?.clone();
+        let place = self
+            .place
+            .get_or_try_init(|| async { files.place(self.context.deadline).await.map(Arc::new) })
+            .await?
+            .clone();
         let table = query.root.table().clone();
         let looking = files.clone();
         let looked = tokio::task::spawn_blocking(move || looking.current(&table));
@@ -305,7 +373,12 @@ impl SourceReader for Reader {
             Ok(Err(_)) => return Err(files.error(ErrorClass::Unavailable, "the source's thread ended early")),
             Err(_) => return Err(files.error(ErrorClass::Deadline, "the deadline passed")),
         };
-        let first = self.seen.lock().entry(spec.name.clone()).or_insert_with(|| state.clone()).clone();
+        let first = self
+            .seen
+            .lock()
+            .entry(spec.name.clone())
+            .or_insert_with(|| state.clone())
+            .clone();
         if first != state {
             return Err(changed(files, &spec));
         }
@@ -330,22 +403,35 @@ impl SourceReader for Reader {
 }
 
 fn changed(files: &Files, spec: &TableSpec) -> ConnectorError {
-    files.error(ErrorClass::Drift, format!("the files of table `{}` changed while the query read them", spec.name))
+    files.error(
+        ErrorClass::Drift,
+        format!("the files of table `{}` changed while the query read them", spec.name),
+    )
 }
 
 /// An error of DataFusion's readers, without its text: it may hold paths and values.
 fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) -> ConnectorError {
     match error.find_root() {
-        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
-            files.error(ErrorClass::Statement, format!("the query over table `{}` cannot be planned", spec.name))
-        }
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => {
-            files.error(ErrorClass::Unavailable, format!("a file of table `{}` cannot be read", spec.name))
-        }
-        DataFusionError::ResourcesExhausted(_) => {
-            files.error(ErrorClass::Limit, format!("reading table `{}` takes too much memory", spec.name))
-        }
-        _ => files.error(ErrorClass::Data, format!("a file of table `{}` is damaged, or holds a value of another type", spec.name)),
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => files
+            .error(
+                ErrorClass::Statement,
+                format!("the query over table `{}` cannot be planned", spec.name),
+            ),
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => files.error(
+            ErrorClass::Unavailable,
+            format!("a file of table `{}` cannot be read", spec.name),
+        ),
+        DataFusionError::ResourcesExhausted(_) => files.error(
+            ErrorClass::Limit,
+            format!("reading table `{}` takes too much memory", spec.name),
+        ),
+        _ => files.error(
+            ErrorClass::Data,
+            format!(
+                "a file of table `{}` is damaged, or holds a value of another type",
+                spec.name
+            ),
+        ),
     }
 }
 
@@ -374,7 +460,10 @@ async fn next(scan: Option<Scan>) -> Result<Option<(RecordBatch, Option<Scan>)>,
     let Some(mut scan) = scan else { return Ok(None) };
     loop {
         while let Some(batch) = scan.pending.pop() {
-            if batch.num_rows() > 1 && batch.get_array_memory_size() > BATCH_BYTES_MAX && sliced_bytes(&batch) > BATCH_BYTES_MAX {
+            if batch.num_rows() > 1
+                && batch.get_array_memory_size() > BATCH_BYTES_MAX
+                && sliced_bytes(&batch) > BATCH_BYTES_MAX
+            {
                 let half = batch.num_rows() / 2;
                 scan.pending.push(batch.slice(half, batch.num_rows() - half));
                 scan.pending.push(batch.slice(0, half));
@@ -409,11 +498,17 @@ async fn ended(scan: Scan) -> Result<Option<(RecordBatch, Option<Scan>)>, Connec
 fn shaped(scan: &Scan, batch: &RecordBatch) -> Result<RecordBatch, ConnectorError> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(scan.schema.clone(), batch.columns().to_vec(), &options).map_err(|_| {
-        scan.files.error(ErrorClass::Data, format!("a file of table `{}` holds a value of another type", scan.spec.name))
+        scan.files.error(
+            ErrorClass::Data,
+            format!("a file of table `{}` holds a value of another type", scan.spec.name),
+        )
     })
 }
 
 fn sliced_bytes(batch: &RecordBatch) -> usize {
-    let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
+    let sizes = batch
+        .columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
     sizes.sum()
 }

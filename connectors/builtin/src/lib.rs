@@ -5,6 +5,7 @@
 
 mod batch;
 mod decimal;
+mod files;
 mod mysql;
 mod outlet;
 mod pool;
@@ -15,4 +16,4 @@ mod sqlite;
 use caliber_connector_spi::ConnectorFactory;
 
 /// Every kind of source this build can read, in the order documentation lists them.
-pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &mysql::Factory, &sqlite::Factory];
+pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &mysql::Factory, &sqlite::Factory, &files::Factory];

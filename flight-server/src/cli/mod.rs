@@ -54,6 +54,9 @@ enum Command {
     HashPassword(hash_password::HashPassword),
 }
 
+/// An expression is evaluated as deep as it is nested, and the longest one admitted is 1,000 operators deep.
+const WORKER_STACK_BYTES: usize = 16 << 20;
+
 /// Runs the program on the process's arguments.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -65,7 +68,7 @@ pub fn run() -> ExitCode {
         }
     };
     logging::start();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_stack_size(WORKER_STACK_BYTES).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::Io(error).report(),
     };

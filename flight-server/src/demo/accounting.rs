@@ -23,18 +23,23 @@ struct Table {
 impl Table {
     /// Fields are name and type; a type with a question mark is nullable.
     fn create(folder: &Path, name: &str, fields: &[(&str, DataType, bool)]) -> Result<Self> {
-        let fields: Vec<Field> =
-            fields.iter().map(|(name, data_type, nullable)| Field::new(*name, data_type.clone(), *nullable)).collect();
+        let fields: Vec<Field> = fields
+            .iter()
+            .map(|(name, data_type, nullable)| Field::new(*name, data_type.clone(), *nullable))
+            .collect();
         let schema = Arc::new(Schema::new(fields));
         let file = File::create(folder.join(format!("{name}.parquet")))?;
         // Small row groups let a reader of one branch or customer skip the others.
-        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(32_768)).build();
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(32_768))
+            .build();
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
         Ok(Self { schema, writer })
     }
 
     fn write(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
-        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| ParquetError::ArrowError(error.to_string()))?;
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)
+            .map_err(|error| ParquetError::ArrowError(error.to_string()))?;
         self.writer.write(&batch)
     }
 
@@ -56,7 +61,11 @@ fn texts<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> Option<&'a str>) -> Arra
 }
 
 /// Writes the four tables into `folder` from the chunks.
-pub(super) fn write<C: AsRef<Chunk>>(folder: &Path, branches: &[Branch], chunks: impl Iterator<Item = C>) -> Result<()> {
+pub(super) fn write<C: AsRef<Chunk>>(
+    folder: &Path,
+    branches: &[Branch],
+    chunks: impl Iterator<Item = C>,
+) -> Result<()> {
     write_branches(folder, branches)?;
     let mut customers = Table::create(
         folder,
@@ -150,7 +159,9 @@ fn customer_columns(rows: &[Customer]) -> Vec<ArrayRef> {
 
 fn account_columns(rows: &[Account]) -> Result<Vec<ArrayRef>> {
     let balances: Decimal128Array = rows.iter().map(|account| Some(i128::from(account.balance))).collect();
-    let balances = balances.with_precision_and_scale(14, 2).map_err(|error| ParquetError::ArrowError(error.to_string()))?;
+    let balances = balances
+        .with_precision_and_scale(14, 2)
+        .map_err(|error| ParquetError::ArrowError(error.to_string()))?;
     Ok(vec![
         numbers(rows, |account| account.id),
         numbers(rows, |account| account.branch_id),

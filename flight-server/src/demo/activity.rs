@@ -29,11 +29,21 @@ pub(super) struct Activity<'a> {
 /// Everything that should happen to the accounts of `chunk`.
 pub(super) fn events(dice: &mut Dice, chunk: &mut Chunk, numbers: &mut Numbers, uses: &[Use]) -> Vec<Event> {
     let main = |wanted: &dyn Fn(Life) -> bool| -> Vec<usize> {
-        uses.iter().filter(|account| account.main && wanted(account.life)).map(|account| account.account).collect()
+        uses.iter()
+            .filter(|account| account.main && wanted(account.life))
+            .map(|account| account.account)
+            .collect()
     };
     let companies = main(&|life| life == Life::Company);
     let persons = main(&|life| !matches!(life, Life::Company | Life::Dormant));
-    let mut activity = Activity { dice, chunk, numbers, companies, persons, events: Vec::new() };
+    let mut activity = Activity {
+        dice,
+        chunk,
+        numbers,
+        companies,
+        persons,
+        events: Vec::new(),
+    };
     for account in uses {
         activity.account(account);
     }
@@ -43,7 +53,11 @@ pub(super) fn events(dice: &mut Dice, chunk: &mut Chunk, numbers: &mut Numbers, 
 impl Activity<'_> {
     fn account(&mut self, used: &Use) {
         let account = used.account;
-        let opened = self.chunk.accounts.get(account).map_or(days::LAST, |account| account.opened);
+        let opened = self
+            .chunk
+            .accounts
+            .get(account)
+            .map_or(days::LAST, |account| account.opened);
         let start = opened.max(days::FIRST);
         let median = match used.life {
             Life::Company => 600_000.0,
@@ -57,7 +71,14 @@ impl Activity<'_> {
             let day = days::in_month(half_year, 21);
             if day > start {
                 let (bank, holder) = (Party::Bank, Party::Inside(account));
-                self.events.push(Event { day, kind: "interest", from: bank, to: holder, amount: 0, effect: Effect::Interest });
+                self.events.push(Event {
+                    day,
+                    kind: "interest",
+                    from: bank,
+                    to: holder,
+                    amount: 0,
+                    effect: Effect::Interest,
+                });
             }
         }
         if used.life == Life::Dormant || !used.main {
@@ -72,7 +93,14 @@ impl Activity<'_> {
 
     fn push(&mut self, day: i32, kind: &'static str, from: Party, to: Party, amount: i64) {
         if (days::FIRST..=days::LAST).contains(&day) {
-            self.events.push(Event { day, kind, from, to, amount, effect: Effect::Nothing });
+            self.events.push(Event {
+                day,
+                kind,
+                from,
+                to,
+                amount,
+                effect: Effect::Nothing,
+            });
         }
     }
 
@@ -141,19 +169,32 @@ impl Activity<'_> {
         };
         let typical = income.max(50_000) / 100 * share;
         for month in 0..days::MONTHS {
-            let season = SEASONS.get(usize::try_from(month % 12).unwrap_or(0)).copied().unwrap_or(1.0);
+            let season = SEASONS
+                .get(usize::try_from(month % 12).unwrap_or(0))
+                .copied()
+                .unwrap_or(1.0);
             for _ in 0..self.dice.times(a_month * season) {
                 #[expect(clippy::cast_precision_loss, reason = "an amount to draw around")]
                 let amount = self.dice.amount(typical as f64 / 100.0, 0.7, 1);
                 let (day, kind, to) = match (life, self.dice.whole(1, 100)) {
-                    (Life::Company, ..=80) => {
-                        (days::business_day(days::in_month(month, self.dice.whole(1, 31))), "invoice", self.partner(names::PARTNERS, 0.3))
-                    }
+                    (Life::Company, ..=80) => (
+                        days::business_day(days::in_month(month, self.dice.whole(1, 31))),
+                        "invoice",
+                        self.partner(names::PARTNERS, 0.3),
+                    ),
                     (Life::Company, _) => {
                         let tax = names::PUBLIC.last().copied().unwrap_or_default();
-                        (days::business_day(days::in_month(month, 15)), "tax", Party::Outside(tax))
+                        (
+                            days::business_day(days::in_month(month, 15)),
+                            "tax",
+                            Party::Outside(tax),
+                        )
                     }
-                    (_, ..=60) => (self.shopping_day(month), "card", Party::Outside(self.dice.pick(names::SHOPS))),
+                    (_, ..=60) => (
+                        self.shopping_day(month),
+                        "card",
+                        Party::Outside(self.dice.pick(names::SHOPS)),
+                    ),
                     (_, ..=80) => (self.shopping_day(month), "cash", Party::Bank),
                     _ => (self.shopping_day(month), "transfer", self.somebody(account)),
                 };
@@ -176,7 +217,10 @@ impl Activity<'_> {
     fn shopping_day(&mut self, month: i32) -> i32 {
         loop {
             let day = days::in_month(month, self.dice.whole(1, 31));
-            let busy = WEEKDAYS.get(usize::try_from(days::weekday(day)).unwrap_or(0)).copied().unwrap_or(1.0);
+            let busy = WEEKDAYS
+                .get(usize::try_from(days::weekday(day)).unwrap_or(0))
+                .copied()
+                .unwrap_or(1.0);
             if self.dice.chance(busy / 2.0) {
                 return day;
             }
@@ -217,7 +261,14 @@ impl Activity<'_> {
             counterparty_account,
             outside,
         });
-        self.monthly(start, day_of_month, "standing order", Party::Inside(account), to, amount);
+        self.monthly(
+            start,
+            day_of_month,
+            "standing order",
+            Party::Inside(account),
+            to,
+            amount,
+        );
     }
 
     fn deposits(&mut self, account: usize, life: Life, opened: i32) {
@@ -239,17 +290,40 @@ impl Activity<'_> {
         let id = Numbers::take(&mut self.numbers.deposit);
         // Before the window the money had left already.
         let funded = begins < days::FIRST;
-        self.chunk.deposits.push(Deposit { id, account_id, amount, rate, months, opened: begins, matures, funded });
+        self.chunk.deposits.push(Deposit {
+            id,
+            account_id,
+            amount,
+            rate,
+            months,
+            opened: begins,
+            matures,
+            funded,
+        });
         let holder = Party::Inside(account);
         if !funded {
             let effect = Effect::Deposit(index);
-            self.events.push(Event { day: begins, kind: "deposit opened", from: holder, to: Party::Bank, amount, effect });
+            self.events.push(Event {
+                day: begins,
+                kind: "deposit opened",
+                from: holder,
+                to: Party::Bank,
+                amount,
+                effect,
+            });
         }
         if matures <= days::LAST {
             let back = amount + amount * rate * i64::from(months) / 1_200_000;
             let effect = Effect::Matured(index);
             let kind = "deposit matured";
-            self.events.push(Event { day: matures, kind, from: Party::Bank, to: holder, amount: back, effect });
+            self.events.push(Event {
+                day: matures,
+                kind,
+                from: Party::Bank,
+                to: holder,
+                amount: back,
+                effect,
+            });
         }
     }
 
@@ -280,7 +354,11 @@ impl Activity<'_> {
         let holder = Party::Inside(account);
         self.push(granted, "loan paid out", Party::Bank, holder, amount);
         // A few stop paying at some time.
-        let stops = if self.dice.chance(0.05) { self.dice.whole(days::day(2024, 9, 1), days::LAST) } else { i32::MAX };
+        let stops = if self.dice.chance(0.05) {
+            self.dice.whole(days::day(2024, 9, 1), days::LAST)
+        } else {
+            i32::MAX
+        };
         let mut paid = 0;
         for month in 1..=months {
             let day = days::months_after(granted, month);
@@ -288,13 +366,35 @@ impl Activity<'_> {
                 _ if day < days::FIRST => paid += 1,
                 _ if day > days::LAST => break,
                 _ => {
-                    let effect = if day >= stops { Effect::Missed(index) } else { Effect::Instalment(index) };
+                    let effect = if day >= stops {
+                        Effect::Missed(index)
+                    } else {
+                        Effect::Instalment(index)
+                    };
                     let kind = "loan instalment";
-                    self.events.push(Event { day, kind, from: holder, to: Party::Bank, amount: instalment, effect });
+                    self.events.push(Event {
+                        day,
+                        kind,
+                        from: holder,
+                        to: Party::Bank,
+                        amount: instalment,
+                        effect,
+                    });
                 }
             }
         }
-        self.chunk.loans.push(Loan { id, account_id, purpose, granted, amount, months, rate, instalment, paid, missed: 0 });
+        self.chunk.loans.push(Loan {
+            id,
+            account_id,
+            purpose,
+            granted,
+            amount,
+            months,
+            rate,
+            instalment,
+            paid,
+            missed: 0,
+        });
     }
 
     fn monthly(&mut self, start: i32, day_of_month: i32, kind: &'static str, from: Party, to: Party, amount: i64) {
@@ -318,6 +418,10 @@ impl Activity<'_> {
     /// Another person of this chunk.
     fn somebody(&mut self, not: usize) -> Party {
         let other = self.dice.pick(&self.persons);
-        if other == not || self.persons.is_empty() { Party::Outside(self.dice.pick(names::LANDLORDS)) } else { Party::Inside(other) }
+        if other == not || self.persons.is_empty() {
+            Party::Outside(self.dice.pick(names::LANDLORDS))
+        } else {
+            Party::Inside(other)
+        }
     }
 }

@@ -25,7 +25,11 @@ pub(super) fn day(year: i32, month: i32, day: i32) -> i32 {
 
 /// That day of the window's month with that number, from 0.
 pub(super) fn in_month(number: i32, day_of_month: i32) -> i32 {
-    day(FIRST_YEAR + number.div_euclid(12), number.rem_euclid(12) + 1, day_of_month)
+    day(
+        FIRST_YEAR + number.div_euclid(12),
+        number.rem_euclid(12) + 1,
+        day_of_month,
+    )
 }
 
 /// The date of a day.
@@ -43,7 +47,11 @@ pub(super) fn text(days: i32) -> String {
 pub(super) fn months_after(days: i32, months: i32) -> i32 {
     let from = date(days);
     let number = from.year() * 12 + i32::try_from(from.month0()).unwrap_or(0) + months;
-    day(number.div_euclid(12), number.rem_euclid(12) + 1, i32::try_from(from.day()).unwrap_or(1))
+    day(
+        number.div_euclid(12),
+        number.rem_euclid(12) + 1,
+        i32::try_from(from.day()).unwrap_or(1),
+    )
 }
 
 /// 0 is Monday.

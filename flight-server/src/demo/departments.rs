@@ -80,7 +80,8 @@ CREATE INDEX card_holding ON card (holding_id);
 /// Opens a new database whose only writer we are: it is of no use until it is whole, so nothing is journalled.
 fn create(path: &Path, tables: &str) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;")?;
+    connection
+        .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;")?;
     connection.execute_batch("PRAGMA cache_size = -32768; BEGIN")?;
     connection.execute_batch(tables)?;
     Ok(connection)
@@ -120,7 +121,9 @@ pub(super) fn settlement<C: AsRef<Chunk>>(path: &Path, chunks: impl Iterator<Ite
         for chunk in chunks {
             for row in &chunk.as_ref().payments {
                 payments += 1;
-                let day = usize::try_from(row.day - days::FIRST).ok().and_then(|day| texts.get(day));
+                let day = usize::try_from(row.day - days::FIRST)
+                    .ok()
+                    .and_then(|day| texts.get(day));
                 insert_payment(&mut payment, payments, day.map_or("", String::as_str), row)?;
             }
             for row in &chunk.as_ref().orders {
@@ -160,8 +163,17 @@ fn insert_payment(statement: &mut Statement<'_>, id: u64, day: &str, row: &Payme
     #[expect(clippy::cast_possible_wrap, reason = "payments are counted from one")]
     let id = id as i64;
     let (amount, balance) = (money(row.amount), money(row.balance));
-    let values: [&dyn ToSql; 9] =
-        [&id, &row.account_id, &day, &row.kind, &amount, &balance, &row.counterparty_account, &bank, &name];
+    let values: [&dyn ToSql; 9] = [
+        &id,
+        &row.account_id,
+        &day,
+        &row.kind,
+        &amount,
+        &balance,
+        &row.counterparty_account,
+        &bank,
+        &name,
+    ];
     statement.execute(values.as_slice())?;
     Ok(())
 }

@@ -27,7 +27,11 @@ impl Dice {
 
     /// A whole number from `low` to `high`, both included; `low` if the range is empty.
     pub(super) fn whole(&mut self, low: i32, high: i32) -> i32 {
-        if low >= high { low } else { self.0.random_range(low..=high) }
+        if low >= high {
+            low
+        } else {
+            self.0.random_range(low..=high)
+        }
     }
 
     /// An index below `length`; 0 if it is 0.

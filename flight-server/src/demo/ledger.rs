@@ -76,7 +76,11 @@ fn due(chunk: &Chunk, event: &Event) -> Option<i64> {
         Effect::Instalment(loan) => {
             let missed = chunk.loans.get(loan).map_or(0, |loan| i64::from(loan.missed));
             let all = event.amount * (1 + missed);
-            if balance(chunk, event.from) >= all { all } else { event.amount }
+            if balance(chunk, event.from) >= all {
+                all
+            } else {
+                event.amount
+            }
         }
         Effect::Matured(deposit) if !chunk.deposits.get(deposit).is_some_and(|deposit| deposit.funded) => return None,
         _ => event.amount,
@@ -86,7 +90,10 @@ fn due(chunk: &Chunk, event: &Event) -> Option<i64> {
 
 fn can_pay(chunk: &Chunk, event: &Event, amount: i64) -> bool {
     let open = |party| match party {
-        Party::Inside(account) => chunk.accounts.get(account).is_some_and(|account| account.opened <= event.day),
+        Party::Inside(account) => chunk
+            .accounts
+            .get(account)
+            .is_some_and(|account| account.opened <= event.day),
         Party::Outside(_) | Party::Bank => true,
     };
     let itself = matches!((event.from, event.to), (Party::Inside(from), Party::Inside(to)) if from == to);
@@ -100,7 +107,11 @@ fn transfer(chunk: &mut Chunk, event: &Event, amount: i64) {
             Party::Inside(other) => chunk.accounts.get(other).map(|account| account.id),
             Party::Outside(_) | Party::Bank => None,
         };
-        let outside = if let Party::Outside(word) = other { Some(word) } else { None };
+        let outside = if let Party::Outside(word) = other {
+            Some(word)
+        } else {
+            None
+        };
         if let Some(account) = chunk.accounts.get_mut(index) {
             account.balance += amount;
             chunk.payments.push(Payment {

@@ -95,7 +95,11 @@ impl fmt::Display for DemoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Occupied(folder) => {
-                write!(f, "`{}` holds files that are not a demo bank; choose an empty folder with --dir", folder.display())
+                write!(
+                    f,
+                    "`{}` holds files that are not a demo bank; choose an empty folder with --dir",
+                    folder.display()
+                )
             }
             Self::Customers(asked) => write!(f, "{asked} customers; the demo bank has 1 to {CUSTOMERS_MAX}"),
             Self::File(path, error) => write!(f, "cannot write `{}`: {error}", path.display()),
@@ -125,18 +129,28 @@ pub fn generate(folder: &Path, customers: u32, seed: u64, progress: &dyn Progres
         rows
     })?;
     rows.sort_unstable();
-    Ok(DemoBank { folder: folder.to_owned(), rows, users: project::USERS.iter().map(project::Account::user).collect() })
+    Ok(DemoBank {
+        folder: folder.to_owned(),
+        rows,
+        users: project::USERS.iter().map(project::Account::user).collect(),
+    })
 }
 
 /// Draws the chunks and hands each to the three departments.
-fn fill(folder: &Path, customers: u32, seed: u64, progress: &dyn Progress) -> Result<Vec<(&'static str, u64)>, DemoError> {
+fn fill(
+    folder: &Path,
+    customers: u32,
+    seed: u64,
+    progress: &dyn Progress,
+) -> Result<Vec<(&'static str, u64)>, DemoError> {
     let branches = people::branches();
     let data = folder.join("data");
     let files = data.join("accounting");
     std::thread::scope(|scope| {
         let (settlement_in, chunks) = channel();
         let path = data.join("settlement.db");
-        let settlement = scope.spawn(move || departments::settlement(&path, chunks.into_iter()).map_err(DemoError::Database));
+        let settlement =
+            scope.spawn(move || departments::settlement(&path, chunks.into_iter()).map_err(DemoError::Database));
         let (credit_in, chunks) = channel();
         let path = data.join("credit.db");
         let credit = scope.spawn(move || departments::credit(&path, chunks.into_iter()).map_err(DemoError::Database));
@@ -144,7 +158,13 @@ fn fill(folder: &Path, customers: u32, seed: u64, progress: &dyn Progress) -> Re
         let branches = &branches;
         let accounting =
             scope.spawn(move || accounting::write(&files, branches, chunks.into_iter()).map_err(DemoError::Parquet));
-        let counted = draw(branches, customers, seed, progress, [settlement_in, credit_in, accounting_in]);
+        let counted = draw(
+            branches,
+            customers,
+            seed,
+            progress,
+            [settlement_in, credit_in, accounting_in],
+        );
         progress.step("indexes", 0, 1);
         let payments = end(settlement)?;
         end(credit)?;
@@ -184,7 +204,10 @@ fn draw(
         }
         let chunk = Arc::new(chunk(branches, &mut numbers, &mut Dice::new(seed, stream), wanted));
         deposits += chunk.deposits.iter().filter(|deposit| deposit.funded).count() as u64;
-        if departments.iter().any(|department| department.send(chunk.clone()).is_err()) {
+        if departments
+            .iter()
+            .any(|department| department.send(chunk.clone()).is_err())
+        {
             break;
         }
         done += wanted;

@@ -161,7 +161,15 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// From 1.
-    pub(super) const FIRST: Self = Self { customer: 1, account: 1, holding: 1, order: 1, deposit: 1, loan: 1, card: 1 };
+    pub(super) const FIRST: Self = Self {
+        customer: 1,
+        account: 1,
+        holding: 1,
+        order: 1,
+        deposit: 1,
+        loan: 1,
+        card: 1,
+    };
 
     /// Takes the next number of a table.
     pub(super) fn take(number: &mut i64) -> i64 {

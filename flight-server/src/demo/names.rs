@@ -138,8 +138,11 @@ pub(super) const EMPLOYERS: &[Word] = &[
     ("ABC", "Delta Foods Group"),
     ("BOCOM", "State Grid East"),
 ];
-pub(super) const LANDLORDS: &[Word] =
-    &[("ICBC", "Harmony Housing Agency"), ("CCB", "Riverside Apartments"), ("PSBC", "Old Town Rentals")];
+pub(super) const LANDLORDS: &[Word] = &[
+    ("ICBC", "Harmony Housing Agency"),
+    ("CCB", "Riverside Apartments"),
+    ("PSBC", "Old Town Rentals"),
+];
 pub(super) const PUBLIC: &[Word] = &[("CBRC", "Social Insurance Fund"), ("CBRC", "Tax Bureau")];
 pub(super) const PARTNERS: &[Word] = &[
     ("ICBC", "Pacific Export Co."),
@@ -158,9 +161,15 @@ pub(super) fn person(dice: &mut Dice, woman: bool) -> (String, String) {
     if dice.chance(0.6) {
         let second = dice.pick(given);
         let both = format!("{}{}", first.0, second.0.to_lowercase());
-        (format!("{both} {}", surname.0), format!("{}{}{}", surname.1, first.1, second.1))
+        (
+            format!("{both} {}", surname.0),
+            format!("{}{}{}", surname.1, first.1, second.1),
+        )
     } else {
-        (format!("{} {}", first.0, surname.0), format!("{}{}", surname.1, first.1))
+        (
+            format!("{} {}", first.0, surname.0),
+            format!("{}{}", surname.1, first.1),
+        )
     }
 }
 

@@ -34,13 +34,23 @@ pub(super) fn branches() -> Vec<Branch> {
     let mut branches = Vec::with_capacity(names::CITIES.len());
     for (id, (city, region)) in (1..).zip(names::CITIES) {
         let opened = days::day(dice.whole(1987, 2012), dice.whole(1, 12), 1);
-        branches.push(Branch { id, city: *city, region: *region, opened });
+        branches.push(Branch {
+            id,
+            city: *city,
+            region: *region,
+            opened,
+        });
     }
     branches
 }
 
 /// Draws `customers` customers with all that they hold.
-pub(super) fn populate(dice: &mut Dice, branches: &[Branch], numbers: &mut Numbers, customers: u32) -> (Chunk, Vec<Use>) {
+pub(super) fn populate(
+    dice: &mut Dice,
+    branches: &[Branch],
+    numbers: &mut Numbers,
+    customers: u32,
+) -> (Chunk, Vec<Use>) {
     let mut chunk = Chunk::default();
     let mut uses = Vec::new();
     for _ in 0..customers {
@@ -61,7 +71,11 @@ pub(super) fn populate(dice: &mut Dice, branches: &[Branch], numbers: &mut Numbe
                 account_id: account.id,
                 role: "owner",
             };
-            uses.push(Use { account: chunk.accounts.len(), life, main: nth == 0 });
+            uses.push(Use {
+                account: chunk.accounts.len(),
+                life,
+                main: nth == 0,
+            });
             chunk.holdings.push(owner);
             chunk.accounts.push(account);
         }
@@ -90,11 +104,19 @@ fn customer(dice: &mut Dice, branch: &Branch, id: i64, life: Life) -> Customer {
         let bank_opened = branch.opened.max(days::day(1998, 1, 1));
         dice.whole(bank_opened, days::FIRST - 1)
     };
-    let since = if life == Life::Dormant { since.min(days::FIRST - 400) } else { since };
+    let since = if life == Life::Dormant {
+        since.min(days::FIRST - 400)
+    } else {
+        since
+    };
     let phone = names::phone(dice);
     if life == Life::Company {
         let (name_en, name_zh, industry) = names::company(dice, branch.city);
-        let registration_no = Some(format!("9131{:06}MA{:06}", dice.whole(0, 999_999), id.rem_euclid(1_000_000)));
+        let registration_no = Some(format!(
+            "9131{:06}MA{:06}",
+            dice.whole(0, 999_999),
+            id.rem_euclid(1_000_000)
+        ));
         return Customer {
             id,
             kind: "company",
@@ -134,11 +156,19 @@ fn customer(dice: &mut Dice, branch: &Branch, id: i64, life: Life) -> Customer {
 }
 
 fn account(dice: &mut Dice, customer: &Customer, id: i64, life: Life, nth: i32) -> Account {
-    let opened = if nth == 0 { customer.since } else { dice.whole(customer.since, days::LAST - 30) };
+    let opened = if nth == 0 {
+        customer.since
+    } else {
+        dice.whole(customer.since, days::LAST - 30)
+    };
     Account {
         id,
         branch_id: customer.branch_id,
-        kind: if nth == 0 || life == Life::Company { "current" } else { "savings" },
+        kind: if nth == 0 || life == Life::Company {
+            "current"
+        } else {
+            "savings"
+        },
         opened,
         status: if life == Life::Dormant { "dormant" } else { "active" },
         balance: 0,
@@ -147,15 +177,24 @@ fn account(dice: &mut Dice, customer: &Customer, id: i64, life: Life, nth: i32) 
 
 /// Gives some persons' accounts a second holder, often of another branch.
 fn share(dice: &mut Dice, chunk: &mut Chunk, numbers: &mut Numbers) {
-    let persons: Vec<(i64, i32)> =
-        chunk.customers.iter().filter(|customer| customer.kind == "person").map(|customer| (customer.id, customer.since)).collect();
+    let persons: Vec<(i64, i32)> = chunk
+        .customers
+        .iter()
+        .filter(|customer| customer.kind == "person")
+        .map(|customer| (customer.id, customer.since))
+        .collect();
     let mut joint = Vec::new();
     for owner in &chunk.holdings {
         let is_person = persons.binary_search_by_key(&owner.customer_id, |(id, _)| *id).is_ok();
         let (second, _) = dice.pick(&persons);
         if is_person && dice.chance(0.11) && second != owner.customer_id && second != 0 {
             let id = Numbers::take(&mut numbers.holding);
-            joint.push(Holding { id, customer_id: second, account_id: owner.account_id, role: "joint" });
+            joint.push(Holding {
+                id,
+                customer_id: second,
+                account_id: owner.account_id,
+                role: "joint",
+            });
         }
     }
     chunk.holdings.extend(joint);
@@ -167,7 +206,9 @@ fn issue_cards(dice: &mut Dice, chunk: &mut Chunk, numbers: &mut Numbers) {
     for holding in &chunk.holdings {
         let probability = if holding.role == "owner" { 0.4 } else { 0.3 };
         let index = usize::try_from(holding.account_id - first_account).unwrap_or(usize::MAX);
-        let Some(account) = chunk.accounts.get(index).filter(|account| account.status == "active") else { continue };
+        let Some(account) = chunk.accounts.get(index).filter(|account| account.status == "active") else {
+            continue;
+        };
         if !dice.chance(probability) {
             continue;
         }
@@ -176,9 +217,20 @@ fn issue_cards(dice: &mut Dice, chunk: &mut Chunk, numbers: &mut Numbers) {
             ..=94 => ("gold", dice.amount(40_000.0, 0.3, 500_000)),
             _ => ("platinum", dice.amount(150_000.0, 0.3, 1_000_000)),
         };
-        let used = if dice.chance(0.35) { 0 } else { limit / 1000 * i64::from(dice.whole(1, 970)) };
+        let used = if dice.chance(0.35) {
+            0
+        } else {
+            limit / 1000 * i64::from(dice.whole(1, 970))
+        };
         let issued = dice.whole(account.opened.max(days::day(2016, 1, 1)), days::LAST);
         let id = Numbers::take(&mut numbers.card);
-        chunk.cards.push(Card { id, holding_id: holding.id, kind, issued, credit_limit: limit, used });
+        chunk.cards.push(Card {
+            id,
+            holding_id: holding.id,
+            kind,
+            issued,
+            credit_limit: limit,
+            used,
+        });
     }
 }

@@ -14,7 +14,15 @@ use super::{DemoError, DemoQuery, DemoUser};
 const MARKER: &str = "demo-bank.txt";
 
 /// What a folder of a demo bank holds; nothing else is ever removed.
-const CONTENTS: &[&str] = &[MARKER, "caliber.yaml", "users.yaml", "model", "policies", "queries", "data"];
+const CONTENTS: &[&str] = &[
+    MARKER,
+    "caliber.yaml",
+    "users.yaml",
+    "model",
+    "policies",
+    "queries",
+    "data",
+];
 
 const FILES: &[(&str, &str)] = &[
     ("caliber.yaml", include_str!("project/caliber.yaml")),
@@ -24,7 +32,10 @@ const FILES: &[(&str, &str)] = &[
 
 macro_rules! query {
     ($name:literal) => {
-        DemoQuery { name: $name, sql: include_str!(concat!("../../../queries/demo/", $name)) }
+        DemoQuery {
+            name: $name,
+            sql: include_str!(concat!("../../../queries/demo/", $name)),
+        }
     };
 }
 
@@ -48,17 +59,50 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn user(&self) -> DemoUser {
-        DemoUser { name: self.name, sees: self.sees }
+        DemoUser {
+            name: self.name,
+            sees: self.sees,
+        }
     }
 }
 
 pub(super) const USERS: &[Account] = &[
-    Account { name: "anna", role: "analyst", branch_id: None, sees: "all departments; names, birth dates and phones masked" },
-    Account { name: "olga", role: "auditor", branch_id: None, sees: "all departments, everything in the clear" },
-    Account { name: "petr", role: "branch_staff", branch_id: Some(1), sees: "the customers of branch 1, in every department" },
-    Account { name: "jana", role: "branch_staff", branch_id: Some(2), sees: "the customers of branch 2, in every department" },
-    Account { name: "karl", role: "credit_desk", branch_id: None, sees: "loans and cards alone, without rates and instalments" },
-    Account { name: "ada", role: "administrator", branch_id: None, sees: "no customer; audit and full plans" },
+    Account {
+        name: "anna",
+        role: "analyst",
+        branch_id: None,
+        sees: "all departments; names, birth dates and phones masked",
+    },
+    Account {
+        name: "olga",
+        role: "auditor",
+        branch_id: None,
+        sees: "all departments, everything in the clear",
+    },
+    Account {
+        name: "petr",
+        role: "branch_staff",
+        branch_id: Some(1),
+        sees: "the customers of branch 1, in every department",
+    },
+    Account {
+        name: "jana",
+        role: "branch_staff",
+        branch_id: Some(2),
+        sees: "the customers of branch 2, in every department",
+    },
+    Account {
+        name: "karl",
+        role: "credit_desk",
+        branch_id: None,
+        sees: "loans and cards alone, without rates and instalments",
+    },
+    Account {
+        name: "ada",
+        role: "administrator",
+        branch_id: None,
+        sees: "no customer; audit and full plans",
+    },
 ];
 
 /// Makes the folder ready: empty but for the places of the data.
@@ -76,13 +120,21 @@ pub(super) fn clear(folder: &Path) -> Result<(), DemoError> {
     // The marker stays: a bank that was cut short may be replaced too.
     for name in CONTENTS.iter().filter(|name| **name != MARKER) {
         let path = folder.join(name);
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(DemoError::File(path, error)),
             _ => {}
         }
     }
-    write_file(folder, MARKER, "A demo bank made by `caliber demo`. It may be replaced at any time: keep nothing here.\n")?;
+    write_file(
+        folder,
+        MARKER,
+        "A demo bank made by `caliber demo`. It may be replaced at any time: keep nothing here.\n",
+    )?;
     fs::create_dir_all(folder.join("data/accounting")).map_err(fail)
 }
 
@@ -93,9 +145,16 @@ pub(super) fn users(seed: u64) -> Result<String, DemoError> {
     let mut text = String::from("# Each password is the user's name.\nusers:\n");
     for account in USERS {
         let salt = format!("{:<8.8}{seed:08x}", account.name);
-        let hash = argon2.hash_password_with_salt(account.name.as_bytes(), salt.as_bytes()).map_err(|_| DemoError::Password)?;
-        let attributes = account.branch_id.map_or_else(String::new, |id| format!(", attributes: {{ branch_id: {id} }}"));
-        text.push_str(&format!("  {}: {{ password: \"{hash}\", roles: [{}]{attributes} }}\n", account.name, account.role));
+        let hash = argon2
+            .hash_password_with_salt(account.name.as_bytes(), salt.as_bytes())
+            .map_err(|_| DemoError::Password)?;
+        let attributes = account
+            .branch_id
+            .map_or_else(String::new, |id| format!(", attributes: {{ branch_id: {id} }}"));
+        text.push_str(&format!(
+            "  {}: {{ password: \"{hash}\", roles: [{}]{attributes} }}\n",
+            account.name, account.role
+        ));
     }
     Ok(text)
 }
@@ -109,12 +168,16 @@ pub(super) fn write(folder: &Path, users: &str, customers: u32, seed: u64) -> Re
         write_file(folder, &format!("queries/{}", query.name), query.sql)?;
     }
     write_file(folder, "users.yaml", users)?;
-    let marker = format!("A demo bank of {customers} customers, seed {seed}, made by `caliber demo`.\nIt may be replaced at any time: keep nothing here.\n");
+    let marker = format!(
+        "A demo bank of {customers} customers, seed {seed}, made by `caliber demo`.\nIt may be replaced at any time: keep nothing here.\n"
+    );
     write_file(folder, MARKER, &marker)
 }
 
 fn write_file(folder: &Path, path: &str, text: &str) -> Result<(), DemoError> {
     let path = folder.join(path);
     let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
-    parent.and_then(|()| fs::write(&path, text)).map_err(|error| DemoError::File(path, error))
+    parent
+        .and_then(|()| fs::write(&path, text))
+        .map_err(|error| DemoError::File(path, error))
 }

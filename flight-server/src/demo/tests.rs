@@ -35,14 +35,26 @@ impl Folder {
 
     fn parquet(&self, table: &str) -> Vec<RecordBatch> {
         let file = File::open(self.0.join(format!("data/accounting/{table}.parquet"))).unwrap();
-        ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().map(Result::unwrap).collect()
+        ParquetRecordBatchReaderBuilder::try_new(file)
+            .unwrap()
+            .build()
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     }
 
     fn integers(&self, table: &str, column: &str) -> Vec<i64> {
         let batches = self.parquet(table);
         batches
             .iter()
-            .flat_map(|batch| batch.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().to_vec())
+            .flat_map(|batch| {
+                batch
+                    .column_by_name(column)
+                    .unwrap()
+                    .as_primitive::<Int64Type>()
+                    .values()
+                    .to_vec()
+            })
             .collect()
     }
 
@@ -75,7 +87,11 @@ fn bytes(folder: &Path, below: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
 
 fn column(connection: &rusqlite::Connection, sql: &str) -> Vec<i64> {
     let mut statement = connection.prepare(sql).unwrap();
-    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    statement
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 #[test]
@@ -93,7 +109,10 @@ fn equal_seeds_make_equal_banks_and_others_do_not() {
     for (path, content) in &first {
         assert!(content == &second[path], "{}", path.display());
     }
-    assert_ne!(first[Path::new("data/settlement.db")], third[Path::new("data/settlement.db")]);
+    assert_ne!(
+        first[Path::new("data/settlement.db")],
+        third[Path::new("data/settlement.db")]
+    );
 }
 
 #[test]
@@ -103,7 +122,11 @@ fn nothing_dangles_and_every_balance_is_the_sum_of_its_payments() {
     let bank = folder.generate(CHUNK_CUSTOMERS + 500, 42);
     let rows: BTreeMap<&str, u64> = bank.rows.iter().copied().collect();
     let set = |table, column| folder.integers(table, column).into_iter().collect::<BTreeSet<i64>>();
-    let (customers, accounts, holdings) = (set("customer", "customer_id"), set("account", "account_id"), set("holding", "holding_id"));
+    let (customers, accounts, holdings) = (
+        set("customer", "customer_id"),
+        set("account", "account_id"),
+        set("holding", "holding_id"),
+    );
     let branches = set("branch", "branch_id");
     assert_eq!(customers.len() as u64, rows["accounting.customer"]);
     assert_eq!(customers.len(), 4_500);
@@ -114,20 +137,45 @@ fn nothing_dangles_and_every_balance_is_the_sum_of_its_payments() {
     let settlement = folder.settlement();
     for table in ["payment", "standing_order", "term_deposit"] {
         let held = column(&settlement, &format!("SELECT DISTINCT account_id FROM {table}"));
-        assert!(!held.is_empty() && held.iter().all(|account| accounts.contains(account)), "{table}");
-        assert_eq!(column(&settlement, &format!("SELECT count(*) FROM {table}"))[0], rows[&*format!("settlement.{table}")] as i64);
+        assert!(
+            !held.is_empty() && held.iter().all(|account| accounts.contains(account)),
+            "{table}"
+        );
+        assert_eq!(
+            column(&settlement, &format!("SELECT count(*) FROM {table}"))[0],
+            rows[&*format!("settlement.{table}")] as i64
+        );
     }
-    let counterparties = column(&settlement, "SELECT DISTINCT counterparty_account FROM payment WHERE counterparty_account NOTNULL");
+    let counterparties = column(
+        &settlement,
+        "SELECT DISTINCT counterparty_account FROM payment WHERE counterparty_account NOTNULL",
+    );
     assert!(counterparties.len() > 100 && counterparties.iter().all(|account| accounts.contains(account)));
     let credit = folder.credit();
-    assert!(column(&credit, "SELECT account_id FROM loan").iter().all(|account| accounts.contains(account)));
-    assert!(column(&credit, "SELECT holding_id FROM card").iter().all(|holding| holdings.contains(holding)));
-    let mut statement = settlement.prepare("SELECT account_id, sum(CAST(round(amount * 100) AS INTEGER)) FROM payment GROUP BY 1").unwrap();
-    let sums: BTreeMap<i64, i64> =
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    assert!(
+        column(&credit, "SELECT account_id FROM loan")
+            .iter()
+            .all(|account| accounts.contains(account))
+    );
+    assert!(
+        column(&credit, "SELECT holding_id FROM card")
+            .iter()
+            .all(|holding| holdings.contains(holding))
+    );
+    let mut statement = settlement
+        .prepare("SELECT account_id, sum(CAST(round(amount * 100) AS INTEGER)) FROM payment GROUP BY 1")
+        .unwrap();
+    let sums: BTreeMap<i64, i64> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     for batch in folder.parquet("account") {
         let ids = batch.column_by_name("account_id").unwrap().as_primitive::<Int64Type>();
-        let balances = batch.column_by_name("balance").unwrap().as_primitive::<Decimal128Type>();
+        let balances = batch
+            .column_by_name("balance")
+            .unwrap()
+            .as_primitive::<Decimal128Type>();
         for (id, balance) in ids.iter().zip(balances.iter()) {
             assert_eq!(sums[&id.unwrap()] as i128, balance.unwrap(), "account {id:?}");
         }
@@ -137,7 +185,13 @@ fn nothing_dangles_and_every_balance_is_the_sum_of_its_payments() {
                   (PARTITION BY account_id ORDER BY payment_id) AS running FROM payment) WHERE round(balance * 100) <> running OR balance < 0";
     assert_eq!(column(&settlement, broken), [0]);
     // Payments between our accounts have two sides.
-    assert_eq!(column(&settlement, "SELECT CAST(round(sum(amount)) AS INTEGER) FROM payment WHERE counterparty_account NOTNULL"), [0]);
+    assert_eq!(
+        column(
+            &settlement,
+            "SELECT CAST(round(sum(amount)) AS INTEGER) FROM payment WHERE counterparty_account NOTNULL"
+        ),
+        [0]
+    );
 }
 
 #[test]
@@ -145,16 +199,33 @@ fn the_bank_is_like_a_bank() {
     let folder = Folder::new("like");
     folder.generate(CHUNK_CUSTOMERS, 1);
     let (settlement, credit) = (folder.settlement(), folder.credit());
-    assert_eq!(column(&settlement, "SELECT count(*) FROM payment WHERE kind = 'salary' AND strftime('%w', booked_on) IN ('0', '6')"), [0]);
-    let on = |days| column(&settlement, &format!("SELECT count(*) FROM payment WHERE kind = 'card' AND strftime('%w', booked_on) IN ({days})"))[0];
+    assert_eq!(
+        column(
+            &settlement,
+            "SELECT count(*) FROM payment WHERE kind = 'salary' AND strftime('%w', booked_on) IN ('0', '6')"
+        ),
+        [0]
+    );
+    let on = |days| {
+        column(
+            &settlement,
+            &format!("SELECT count(*) FROM payment WHERE kind = 'card' AND strftime('%w', booked_on) IN ({days})"),
+        )[0]
+    };
     assert!(on("'6', '0'") > on("'1', '2'") * 3 / 2, "shops are busier at weekends");
     for status in ["current", "arrears", "default", "repaid"] {
-        assert!(column(&credit, &format!("SELECT count(*) FROM loan WHERE status = '{status}'"))[0] > 0, "{status}");
+        assert!(
+            column(&credit, &format!("SELECT count(*) FROM loan WHERE status = '{status}'"))[0] > 0,
+            "{status}"
+        );
     }
     let late = column(&credit, "SELECT 100 * sum(days_past_due > 0) / count(*) FROM loan")[0];
     assert!((1..=25).contains(&late), "{late} percent of loans are late");
     let holdings = folder.parquet("holding");
-    let joint = holdings.iter().flat_map(|batch| batch.column_by_name("role").unwrap().as_string::<i32>().iter()).filter(|role| *role == Some("joint"));
+    let joint = holdings
+        .iter()
+        .flat_map(|batch| batch.column_by_name("role").unwrap().as_string::<i32>().iter())
+        .filter(|role| *role == Some("joint"));
     assert!(joint.count() > 200);
 }
 
@@ -165,9 +236,15 @@ fn only_a_demo_bank_is_replaced() {
     folder.generate(20, 1);
     assert_eq!(folder.integers("customer", "customer_id").len(), 20);
     fs::write(folder.0.join("thesis.txt"), "years of work").unwrap();
-    assert!(matches!(generate(&folder.0, 10, 1, &Quiet), Err(DemoError::Occupied(_))));
+    assert!(matches!(
+        generate(&folder.0, 10, 1, &Quiet),
+        Err(DemoError::Occupied(_))
+    ));
     assert!(folder.0.join("thesis.txt").exists());
-    assert!(matches!(generate(&folder.0, 0, 1, &Quiet), Err(DemoError::Customers(0))));
+    assert!(matches!(
+        generate(&folder.0, 0, 1, &Quiet),
+        Err(DemoError::Customers(0))
+    ));
 }
 
 #[test]
@@ -177,5 +254,8 @@ fn ten_thousand_customers_are_ready_soon() {
     let bank = folder.generate(10_000, 42);
     let seconds = started.elapsed().as_secs_f32();
     println!("10,000 customers in {seconds:.1} s: {:?}", bank.rows);
-    assert!(seconds < 60.0, "{seconds} s; 20 s is the aim on an idle machine with two cores");
+    assert!(
+        seconds < 60.0,
+        "{seconds} s; 20 s is the aim on an idle machine with two cores"
+    );
 }

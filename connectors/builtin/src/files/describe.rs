@@ -1,13 +1,14 @@
 //! The columns of a table of files.
 //!
 //! Owns: the schema of Parquet footers, the types of CSV text, agreement between the files of a table. Never: a type that
-//! would change a value: CSV text becomes a number or date only if every field of the column is spelt as one.
+//! would change a value: CSV text becomes a number or date only if every field of the column is spelt as one. An empty field
+//! of CSV is NULL.
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{Array as _, AsArray};
 use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
@@ -41,12 +42,19 @@ pub(super) fn describe(root: &Path, spec: &TableSpec, files: &State) -> Result<D
             None => (schema, file),
             Some((so_far, first)) => {
                 let merged = agree(&so_far, &schema, matches!(spec.shape, Shape::Csv { .. }));
-                (merged.map_err(|why| format!("`{}` and `{}` {why}", first.display(), file.display()))?, first)
+                (
+                    merged.map_err(|why| format!("`{}` and `{}` {why}", first.display(), file.display()))?,
+                    first,
+                )
             }
         });
     }
     let (schema, _) = known.ok_or("there is no file")?;
-    let mut described = Described { columns: Vec::new(), notices: Vec::new(), rows };
+    let mut described = Described {
+        columns: Vec::new(),
+        notices: Vec::new(),
+        rows,
+    };
     for field in schema.fields() {
         match mapped(field.data_type()) {
             Some(data_type) => described.columns.push(RemoteColumn {
@@ -73,7 +81,9 @@ fn mapped(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::LargeUtf8 | DataType::Utf8View => Some(DataType::Utf8),
         DataType::LargeBinary | DataType::BinaryView => Some(DataType::Binary),
-        DataType::Dictionary(_, value) => mapped(value).filter(|_| matches!(**value, DataType::Utf8 | DataType::LargeUtf8)),
+        DataType::Dictionary(_, value) => {
+            mapped(value).filter(|_| matches!(**value, DataType::Utf8 | DataType::LargeUtf8))
+        }
         DataType::Boolean
         | DataType::Utf8
         | DataType::Binary
@@ -91,7 +101,7 @@ fn mapped(data_type: &DataType) -> Option<DataType> {
 
 /// The types that predicates arrive in exactly. Values of timestamps are microseconds.
 fn comparable(data_type: &DataType) -> bool {
-    !matches!(data_type, DataType::Float32) && !matches!(data_type, DataType::Timestamp(unit, _) if *unit != TimeUnit::Microsecond)
+    !matches!(data_type, DataType::Timestamp(unit, _) if *unit != TimeUnit::Microsecond)
 }
 
 /// The one schema of two files, or how they differ.
@@ -101,13 +111,23 @@ fn agree(left: &Schema, right: &Schema, by_place: bool) -> Result<Schema, Why> {
     }
     let mut fields = Vec::with_capacity(left.fields().len());
     for (at, field) in left.fields().iter().enumerate() {
-        let other = if by_place { right.fields().get(at).map(AsRef::as_ref) } else { right.field_with_name(field.name()).ok() };
+        let other = if by_place {
+            right.fields().get(at).map(AsRef::as_ref)
+        } else {
+            right.field_with_name(field.name()).ok()
+        };
         match other {
-            Some(other) if other.name() != field.name() => return Err("have their columns in different orders".to_owned()),
+            Some(other) if other.name() != field.name() => {
+                return Err("have their columns in different orders".to_owned());
+            }
             Some(other) => {
                 let data_type = wider(field.data_type(), other.data_type(), by_place)
                     .ok_or_else(|| format!("have different types for column `{}`", field.name()))?;
-                fields.push(Field::new(field.name(), data_type, field.is_nullable() || other.is_nullable()));
+                fields.push(Field::new(
+                    field.name(),
+                    data_type,
+                    field.is_nullable() || other.is_nullable(),
+                ));
             }
             None => return Err(format!("differ: only one has column `{}`", field.name())),
         }
@@ -136,6 +156,7 @@ fn parquet(path: &Path) -> Result<(Schema, Option<u64>), Why> {
 #[derive(Clone, Copy)]
 struct Spelling {
     seen: bool,
+    missing: bool,
     integer: bool,
     /// Digits before and after the point.
     decimal: Option<(usize, usize)>,
@@ -153,8 +174,10 @@ impl Spelling {
         let plain = number(whole) && (whole == "0" || !whole.starts_with('0')) && text != "-0";
         self.integer &= plain && !digits.contains('.') && text.parse::<i64>().is_ok();
         let written = plain && (!digits.contains('.') || number(fraction));
-        self.decimal =
-            self.decimal.filter(|_| written).map(|(before, after)| (before.max(whole.len()), after.max(fraction.len())));
+        self.decimal = self
+            .decimal
+            .filter(|_| written)
+            .map(|(before, after)| (before.max(whole.len()), after.max(fraction.len())));
         self.date &= text.len() == 10 && chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok();
         self.boolean &= matches!(text, "true" | "false");
     }
@@ -175,18 +198,43 @@ impl Spelling {
 fn csv(path: &Path, delimiter: u8, header: bool) -> Result<Schema, Why> {
     let open = || File::open(path).map_err(|_| "a file cannot be opened");
     let format = Format::default().with_header(header).with_delimiter(delimiter);
-    let (names, _) = format.infer_schema(open()?, Some(1)).map_err(|_| "a file is not CSV of one shape")?;
-    let text: Vec<Field> = names.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true)).collect();
+    let (names, _) = format
+        .infer_schema(open()?, Some(1))
+        .map_err(|_| "a file is not CSV of one shape")?;
+    let text: Vec<Field> = names
+        .fields()
+        .iter()
+        .map(|field| Field::new(field.name(), DataType::Utf8, true))
+        .collect();
     let schema = Arc::new(Schema::new(text));
-    let rows = ReaderBuilder::new(schema.clone()).with_format(format).build(open()?).map_err(|_| "a file is not CSV")?;
-    let fresh = Spelling { seen: false, integer: true, decimal: Some((0, 0)), date: true, boolean: true };
+    let rows = ReaderBuilder::new(schema.clone())
+        .with_format(format)
+        .build(open()?)
+        .map_err(|_| "a file is not CSV")?;
+    let fresh = Spelling {
+        seen: false,
+        missing: false,
+        integer: true,
+        decimal: Some((0, 0)),
+        date: true,
+        boolean: true,
+    };
     let mut spellings = vec![fresh; schema.fields().len()];
     for batch in rows {
         let batch = batch.map_err(|_| "a file is not CSV of one shape, or not UTF-8")?;
         for (column, spelling) in batch.columns().iter().zip(&mut spellings) {
-            column.as_string::<i32>().iter().flatten().for_each(|text| spelling.take(text));
+            spelling.missing |= column.null_count() > 0;
+            column
+                .as_string::<i32>()
+                .iter()
+                .flatten()
+                .for_each(|text| spelling.take(text));
         }
     }
     let fields = schema.fields().iter().zip(spellings);
-    Ok(Schema::new(fields.map(|(field, found)| Field::new(field.name(), found.data_type(), true)).collect::<Vec<_>>()))
+    Ok(Schema::new(
+        fields
+            .map(|(field, found)| Field::new(field.name(), found.data_type(), found.missing))
+            .collect::<Vec<_>>(),
+    ))
 }

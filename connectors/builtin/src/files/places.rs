@@ -51,7 +51,10 @@ pub(super) fn check(path: &str) -> Result<(), Refused> {
 pub(super) fn find(root: &Path, path: &str) -> Result<State, Refused> {
     check(path)?;
     let relative = Path::new(path);
-    let name = relative.file_name().and_then(|name| name.to_str()).ok_or(Refused::Missing)?;
+    let name = relative
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or(Refused::Missing)?;
     let folder = relative.parent().unwrap_or(Path::new(""));
     let mut state = State::new();
     if has_wildcard(name) {
@@ -69,7 +72,11 @@ pub(super) fn find(root: &Path, path: &str) -> Result<State, Refused> {
     } else {
         add(root, relative, &mut state)?;
     }
-    if state.is_empty() { Err(Refused::Missing) } else { Ok(state) }
+    if state.is_empty() {
+        Err(Refused::Missing)
+    } else {
+        Ok(state)
+    }
 }
 
 fn add(root: &Path, relative: &Path, state: &mut State) -> Result<(), Refused> {
@@ -92,7 +99,9 @@ fn inside(root: &Path, relative: &Path) -> Result<(), Refused> {
         way.push(part);
         let about = fs::symlink_metadata(&way).map_err(|_| Refused::Missing)?;
         if about.file_type().is_symlink() {
-            return Err(Refused::Path("goes through a symbolic link, which could leave the source's folder"));
+            return Err(Refused::Path(
+                "goes through a symbolic link, which could leave the source's folder",
+            ));
         }
     }
     Ok(())
@@ -126,7 +135,9 @@ fn matches(pattern: &str, name: &str) -> bool {
             }
         }
     }
-    pattern.get(at..).is_some_and(|rest| rest.iter().all(|character| *character == '*'))
+    pattern
+        .get(at..)
+        .is_some_and(|rest| rest.iter().all(|character| *character == '*'))
 }
 
 #[cfg(test)]

@@ -37,7 +37,9 @@ pub(super) async fn scan(
     query: &RemoteQuery,
     batch_rows_max: usize,
 ) -> Result<SendableRecordBatchStream> {
-    let mut config = SessionConfig::new().with_batch_size(batch_rows_max.max(1)).with_target_partitions(1);
+    let mut config = SessionConfig::new()
+        .with_batch_size(batch_rows_max.max(1))
+        .with_target_partitions(1);
     let options = config.options_mut();
     options.execution.collect_statistics = false;
     options.execution.parquet.schema_force_view_types = false;
@@ -47,12 +49,18 @@ pub(super) async fn scan(
     let base = ListingTableUrl::parse(STORE)?;
     let store = LocalFileSystem::new_with_prefix(root)?;
     environment.register_object_store(base.get_url(), Arc::new(store));
-    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(environment).build();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(environment)
+        .build();
 
     let format: Arc<dyn FileFormat> = match &spec.shape {
         Shape::Parquet => Arc::new(ParquetFormat::default().with_options(state.default_table_options().parquet)),
         Shape::Csv { delimiter, header } => Arc::new(
-            CsvFormat::default().with_has_header(*header).with_delimiter(*delimiter).with_newlines_in_values(true),
+            CsvFormat::default()
+                .with_has_header(*header)
+                .with_delimiter(*delimiter)
+                .with_newlines_in_values(true),
         ),
     };
     let listing = ListingOptions::new(format).with_file_extension("");
@@ -63,7 +71,12 @@ pub(super) async fn scan(
     let source = provider_as_source(Arc::new(ListingTable::try_new(table)?));
 
     let scanned = LogicalPlanBuilder::scan(TABLE, source, None)?;
-    let wanted = query.root.columns().iter().map(|index| column(query.root.table(), *index)).collect::<Result<Vec<_>>>()?;
+    let wanted = query
+        .root
+        .columns()
+        .iter()
+        .map(|index| column(query.root.table(), *index))
+        .collect::<Result<Vec<_>>>()?;
     let plan = relation(scanned, &query.root)?.project(wanted)?.build()?;
     let plan = state.create_physical_plan(&plan).await?;
     execute_stream(plan, state.task_ctx())
@@ -73,7 +86,9 @@ pub(super) async fn scan(
 fn url(base: &ListingTableUrl, file: &Path) -> Result<ListingTableUrl> {
     let mut url = base.get_url().clone();
     {
-        let mut parts = url.path_segments_mut().map_err(|()| DataFusionError::Internal("the store has no paths".to_owned()))?;
+        let mut parts = url
+            .path_segments_mut()
+            .map_err(|()| DataFusionError::Internal("the store has no paths".to_owned()))?;
         parts.clear();
         for part in file.components() {
             if let Component::Normal(name) = part {
@@ -107,8 +122,14 @@ fn relation(scan: LogicalPlanBuilder, relation: &Relation) -> Result<LogicalPlan
 }
 
 fn column(table: &RemoteTable, index: usize) -> Result<Logical> {
-    let column = table.columns.get(index).ok_or_else(|| unfit("a column that does not exist"))?;
-    Ok(Logical::Column(Column::new(Some(TableReference::bare(TABLE)), &column.name)))
+    let column = table
+        .columns
+        .get(index)
+        .ok_or_else(|| unfit("a column that does not exist"))?;
+    Ok(Logical::Column(Column::new(
+        Some(TableReference::bare(TABLE)),
+        &column.name,
+    )))
 }
 
 fn unfit(what: &str) -> DataFusionError {
@@ -118,42 +139,104 @@ fn unfit(what: &str) -> DataFusionError {
 fn translate(expr: &Expr, table: &RemoteTable) -> Result<Logical> {
     Ok(match expr {
         Expr::Column(index) => column(table, *index)?,
-        Expr::Value(value) => literal(value, &value.data_type())?,
+        Expr::Value(value) => Logical::Literal(scalar(value), None),
         Expr::Compare { op, left, right } => {
-            let data_type = type_of(left, table).or_else(|| type_of(right, table));
-            let side = |side: &Expr| match (side, &data_type) {
-                (Expr::Value(value), Some(data_type)) => literal(value, data_type),
-                _ => translate(side, table),
+            let (left, right) = match (&**left, &**right) {
+                (Expr::Value(value), other) => {
+                    let (column, value) = alike_one(other, value, table)?;
+                    (value, column)
+                }
+                (other, Expr::Value(value)) => alike_one(other, value, table)?,
+                (left, right) => (translate(left, table)?, translate(right, table)?),
             };
-            Logical::BinaryExpr(BinaryExpr::new(Box::new(side(left)?), operator(*op), Box::new(side(right)?)))
+            Logical::BinaryExpr(BinaryExpr::new(Box::new(left), operator(*op), Box::new(right)))
         }
         Expr::And(parts) => joined(parts, Operator::And, table)?,
         Expr::Or(parts) => joined(parts, Operator::Or, table)?,
         Expr::Not(part) => Logical::Not(Box::new(translate(part, table)?)),
         Expr::IsNull(part) => Logical::IsNull(Box::new(translate(part, table)?)),
         Expr::InList { expr, list } => {
-            let data_type = type_of(expr, table);
-            let list = list.iter().map(|value| literal(value, data_type.as_ref().unwrap_or(&value.data_type())));
-            Logical::InList(InList::new(Box::new(translate(expr, table)?), list.collect::<Result<Vec<_>>>()?, false))
+            let (expr, list) = alike(expr, list, table)?;
+            Logical::InList(InList::new(Box::new(expr), list, false))
         }
         Expr::InKeys { column: index, keys } => {
             let keys = (0..keys.len()).map(|at| Ok(Logical::Literal(ScalarValue::try_from_array(keys, at)?, None)));
-            Logical::InList(InList::new(Box::new(column(table, *index)?), keys.collect::<Result<Vec<_>>>()?, false))
+            Logical::InList(InList::new(
+                Box::new(column(table, *index)?),
+                keys.collect::<Result<Vec<_>>>()?,
+                false,
+            ))
         }
         Expr::Like { expr, pattern } => {
             let pattern = Logical::Literal(ScalarValue::Utf8(Some(pattern.clone())), None);
-            Logical::Like(Like::new(false, Box::new(translate(expr, table)?), Box::new(pattern), Some('\\'), false))
+            Logical::Like(Like::new(
+                false,
+                Box::new(translate(expr, table)?),
+                Box::new(pattern),
+                Some('\\'),
+                false,
+            ))
         }
     })
 }
 
-/// The type of a column; a value takes the type of what it is compared with.
-fn type_of(expr: &Expr, table: &RemoteTable) -> Option<DataType> {
-    if let Expr::Column(_) = expr { expr.data_type(table) } else { None }
+/// `expr` and the values it is compared with, all of one type. Values arrive in the widest type of their family; where one
+/// is out of the column's range the column is widened, which loses nothing.
+fn alike(expr: &Expr, values: &[Value], table: &RemoteTable) -> Result<(Logical, Vec<Logical>)> {
+    let logical = translate(expr, table)?;
+    let scalars: Vec<ScalarValue> = values.iter().map(scalar).collect();
+    let data_type = expr
+        .data_type(table)
+        .ok_or_else(|| unfit("a column that does not exist"))?;
+    let fits = |scalar: &ScalarValue| {
+        let found = scalar.data_type();
+        let same_family = found.is_integer() && data_type.is_integer();
+        if found == data_type {
+            Some(scalar.clone())
+        } else {
+            scalar.cast_to(&data_type).ok().filter(|_| same_family)
+        }
+    };
+    if let Some(fitting) = scalars.iter().map(fits).collect::<Option<Vec<_>>>() {
+        return Ok((
+            logical,
+            fitting
+                .into_iter()
+                .map(|scalar| Logical::Literal(scalar, None))
+                .collect(),
+        ));
+    }
+    let widest = scalars.first().map_or(DataType::Null, ScalarValue::data_type);
+    let widens = match widest {
+        DataType::Int64 => data_type.is_signed_integer(),
+        DataType::UInt64 => data_type.is_unsigned_integer(),
+        _ => false,
+    };
+    if !widens {
+        return Err(unfit("a value of another type than its column"));
+    }
+    Ok((
+        datafusion::logical_expr::cast(logical, widest),
+        scalars
+            .into_iter()
+            .map(|scalar| Logical::Literal(scalar, None))
+            .collect(),
+    ))
+}
+
+fn alike_one(expr: &Expr, value: &Value, table: &RemoteTable) -> Result<(Logical, Logical)> {
+    let (expr, mut values) = alike(expr, std::slice::from_ref(value), table)?;
+    values
+        .pop()
+        .map(|value| (expr, value))
+        .ok_or_else(|| unfit("a comparison with nothing"))
 }
 
 fn joined(parts: &[Expr], operator: Operator, table: &RemoteTable) -> Result<Logical> {
-    let mut parts = parts.iter().map(|part| translate(part, table)).collect::<Result<Vec<_>>>()?;
+    let mut parts = parts
+        .iter()
+        .map(|part| translate(part, table))
+        .collect::<Result<Vec<_>>>()?;
     // Halves, so that a thousand parts are ten deep and not a thousand.
     while parts.len() > 1 {
         let mut pairs = Vec::with_capacity(parts.len().div_ceil(2));
@@ -180,26 +263,21 @@ fn operator(op: Comparison) -> Operator {
     }
 }
 
-/// A value in the type of the column it is compared with, or an error where it is not one of that type.
-fn literal(value: &Value, data_type: &DataType) -> Result<Logical> {
-    let scalar = match value {
+fn scalar(value: &Value) -> ScalarValue {
+    match value {
         Value::Bool(value) => ScalarValue::Boolean(Some(*value)),
         Value::Int(value) => ScalarValue::Int64(Some(*value)),
         Value::UInt(value) => ScalarValue::UInt64(Some(*value)),
         Value::Float(value) => ScalarValue::Float64(Some(*value)),
-        Value::Decimal { unscaled, precision, scale } => ScalarValue::Decimal128(Some(*unscaled), *precision, *scale),
+        Value::Decimal {
+            unscaled,
+            precision,
+            scale,
+        } => ScalarValue::Decimal128(Some(*unscaled), *precision, *scale),
         Value::Text(value) => ScalarValue::Utf8(Some(value.clone())),
         Value::Bytes(value) => ScalarValue::Binary(Some(value.clone())),
         Value::Date(days) => ScalarValue::Date32(Some(*days)),
         Value::Timestamp(micros) => ScalarValue::TimestampMicrosecond(Some(*micros), None),
         Value::TimestampUtc(micros) => ScalarValue::TimestampMicrosecond(Some(*micros), Some("UTC".into())),
-    };
-    let found = scalar.data_type();
-    if found == *data_type {
-        return Ok(Logical::Literal(scalar, None));
     }
-    if found.is_integer() && data_type.is_integer() {
-        return Ok(Logical::Literal(scalar.cast_to(data_type)?, None));
-    }
-    Err(unfit("a value of another type than its column"))
 }

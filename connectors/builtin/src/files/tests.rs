@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use arrow::array::{ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, LargeStringArray, StringArray};
+use arrow::array::{
+    ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, LargeStringArray, StringArray,
+};
 use arrow::array::{TimestampMicrosecondArray, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
@@ -46,7 +48,10 @@ impl Folder {
 
     fn open(&self, tables: &[(&str, &[(&str, &str)])]) -> Result<Arc<dyn Connector>, ConnectorError> {
         let text = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let tables = tables.iter().map(|(name, settings)| ((*name).to_owned(), settings.iter().map(text).collect())).collect();
+        let tables = tables
+            .iter()
+            .map(|(name, settings)| ((*name).to_owned(), settings.iter().map(text).collect()))
+            .collect();
         Factory.open(&SourceSpec {
             name: "books".to_owned(),
             options: Options::default()
@@ -81,15 +86,26 @@ fn context() -> QueryContext {
 async fn all(source: &Arc<dyn Connector>) -> RemoteQuery {
     let table = Arc::new(source.introspect().await.unwrap().table("t").unwrap().clone());
     let columns = (0..table.columns.len()).collect();
-    RemoteQuery { root: Relation::Scan { table, columns } }
+    RemoteQuery {
+        root: Relation::Scan { table, columns },
+    }
 }
 
 fn filtered(query: &RemoteQuery, predicate: Expr) -> RemoteQuery {
-    RemoteQuery { root: Relation::Filter { input: Box::new(query.root.clone()), predicate } }
+    RemoteQuery {
+        root: Relation::Filter {
+            input: Box::new(query.root.clone()),
+            predicate,
+        },
+    }
 }
 
 fn compare(column: usize, op: Comparison, value: Value) -> Expr {
-    Expr::Compare { op, left: Box::new(Expr::Column(column)), right: Box::new(Expr::Value(value)) }
+    Expr::Compare {
+        op,
+        left: Box::new(Expr::Column(column)),
+        right: Box::new(Expr::Value(value)),
+    }
 }
 
 async fn rows(source: &Arc<dyn Connector>, query: &RemoteQuery) -> Result<Vec<RecordBatch>, ConnectorError> {
@@ -102,19 +118,35 @@ async fn rows(source: &Arc<dyn Connector>, query: &RemoteQuery) -> Result<Vec<Re
 }
 
 async fn count(source: &Arc<dyn Connector>, query: &RemoteQuery) -> usize {
-    rows(source, query).await.unwrap().iter().map(RecordBatch::num_rows).sum()
+    rows(source, query)
+        .await
+        .unwrap()
+        .iter()
+        .map(RecordBatch::num_rows)
+        .sum()
 }
 
 fn wide(folder: &Folder, name: &str) {
-    let decimal = Decimal128Array::from(vec![Some(1_234_567), Some(-1), None]).with_precision_and_scale(14, 2).unwrap();
+    let decimal = Decimal128Array::from(vec![Some(1_234_567), Some(-1), None])
+        .with_precision_and_scale(14, 2)
+        .unwrap();
     folder.parquet(
         name,
         vec![
             ("i", Arc::new(Int32Array::from(vec![1, 2, 3])) as ArrayRef),
             ("d", Arc::new(decimal)),
-            ("day", Arc::new(Date32Array::from(vec![Some(-719_162), Some(2_932_896), None]))),
-            ("at", Arc::new(TimestampMicrosecondArray::from(vec![-1, 253_402_300_799_999_999, 0]))),
-            ("ns", Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3]).with_timezone("Asia/Shanghai"))),
+            (
+                "day",
+                Arc::new(Date32Array::from(vec![Some(-719_162), Some(2_932_896), None])),
+            ),
+            (
+                "at",
+                Arc::new(TimestampMicrosecondArray::from(vec![-1, 253_402_300_799_999_999, 0])),
+            ),
+            (
+                "ns",
+                Arc::new(TimestampNanosecondArray::from(vec![1, 2, 3]).with_timezone("Asia/Shanghai")),
+            ),
             ("s", Arc::new(LargeStringArray::from(vec![Some("a"), Some("A"), None]))),
         ],
     );
@@ -126,15 +158,33 @@ async fn parquet_arrives_in_its_types_and_every_predicate_is_exact() {
     wide(&folder, "t.parquet");
     let source = folder.table("t.parquet");
     let query = all(&source).await;
-    let types: Vec<DataType> = query.root.table().columns.iter().map(|column| column.data_type.clone()).collect();
+    let types: Vec<DataType> = query
+        .root
+        .table()
+        .columns
+        .iter()
+        .map(|column| column.data_type.clone())
+        .collect();
     assert_eq!(types[4], DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())));
     assert_eq!((types[0].clone(), types[5].clone()), (DataType::Int32, DataType::Utf8));
     assert_eq!(query.root.table().rows_estimate, Some(3));
-    let text = pretty_format_batches(&rows(&source, &query).await.unwrap()).unwrap().to_string();
-    for part in ["12345.67", "-0.01", "0001-01-01", "9999-12-31T23:59:59.999999", "1969-12-31T23:59:59.999999"] {
+    let text = pretty_format_batches(&rows(&source, &query).await.unwrap())
+        .unwrap()
+        .to_string();
+    for part in [
+        "12345.67",
+        "-0.01",
+        "0001-01-01",
+        "9999-12-31T23:59:59.999999",
+        "1969-12-31T23:59:59.999999",
+    ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
-    let decimal = Value::Decimal { unscaled: -1, precision: 14, scale: 2 };
+    let decimal = Value::Decimal {
+        unscaled: -1,
+        precision: 14,
+        scale: 2,
+    };
     let keys: ArrayRef = Arc::new(Int32Array::from(vec![1, 3, 9]));
     for (predicate, expected) in [
         (compare(0, Comparison::GreaterOrEqual, Value::Int(2)), 2),
@@ -142,22 +192,71 @@ async fn parquet_arrives_in_its_types_and_every_predicate_is_exact() {
         (compare(2, Comparison::Less, Value::Date(0)), 1),
         (compare(3, Comparison::LessOrEqual, Value::Timestamp(-1)), 1),
         (compare(5, Comparison::Equal, Value::Text("a".to_owned())), 1),
-        (Expr::Not(Box::new(compare(5, Comparison::Equal, Value::Text("a".to_owned())))), 1),
+        (
+            Expr::Not(Box::new(compare(5, Comparison::Equal, Value::Text("a".to_owned())))),
+            1,
+        ),
         (Expr::IsNull(Box::new(Expr::Column(5))), 1),
         (Expr::InKeys { column: 0, keys }, 2),
-        (Expr::InKeys { column: 0, keys: Arc::new(Int32Array::from(Vec::<i32>::new())) }, 0),
-        (Expr::InList { expr: Box::new(Expr::Column(0)), list: vec![Value::Int(3), Value::Int(4)] }, 1),
-        (Expr::Like { expr: Box::new(Expr::Column(5)), pattern: "A%".to_owned() }, 1),
+        (
+            Expr::InKeys {
+                column: 0,
+                keys: Arc::new(Int32Array::from(Vec::<i32>::new())),
+            },
+            0,
+        ),
+        (
+            Expr::InList {
+                expr: Box::new(Expr::Column(0)),
+                list: vec![Value::Int(3), Value::Int(4)],
+            },
+            1,
+        ),
+        (
+            Expr::Like {
+                expr: Box::new(Expr::Column(5)),
+                pattern: "A%".to_owned(),
+            },
+            1,
+        ),
     ] {
-        assert_eq!(count(&source, &filtered(&query, predicate.clone())).await, expected, "{predicate:?}");
+        assert_eq!(
+            count(&source, &filtered(&query, predicate.clone())).await,
+            expected,
+            "{predicate:?}"
+        );
     }
-    let limited = RemoteQuery { root: Relation::Limit { input: Box::new(query.root.clone()), rows: 2 } };
+    let limited = RemoteQuery {
+        root: Relation::Limit {
+            input: Box::new(query.root.clone()),
+            rows: 2,
+        },
+    };
     assert_eq!(count(&source, &limited).await, 2);
-    assert_eq!(count(&source, &filtered(&limited, Expr::IsNull(Box::new(Expr::Column(1))))).await, 0);
-    let none = RemoteQuery { root: Relation::Scan { table: query.root.table().clone(), columns: vec![] } };
+    assert_eq!(
+        count(&source, &filtered(&limited, Expr::IsNull(Box::new(Expr::Column(1))))).await,
+        0
+    );
+    let none = RemoteQuery {
+        root: Relation::Scan {
+            table: query.root.table().clone(),
+            columns: vec![],
+        },
+    };
     assert_eq!(count(&source, &none).await, 3);
-    let swapped = RemoteQuery { root: Relation::Scan { table: query.root.table().clone(), columns: vec![5, 0] } };
-    assert_eq!(rows(&source, &swapped).await.unwrap()[0].column(1).as_primitive::<arrow::datatypes::Int32Type>().value(0), 1);
+    let swapped = RemoteQuery {
+        root: Relation::Scan {
+            table: query.root.table().clone(),
+            columns: vec![5, 0],
+        },
+    };
+    assert_eq!(
+        rows(&source, &swapped).await.unwrap()[0]
+            .column(1)
+            .as_primitive::<arrow::datatypes::Int32Type>()
+            .value(0),
+        1
+    );
 }
 
 #[tokio::test]
@@ -166,16 +265,48 @@ async fn csv_text_becomes_another_type_only_where_nothing_is_lost() {
     folder.text("t.csv", "id,code,amount,day,on,free,big\n1,007,1.5,2024-02-29,true,\"a\nb\",12345678901234567890\n-2,7,-10.25,1999-01-01,false,,1\n");
     let source = folder.table("t.csv");
     let query = all(&source).await;
-    let types: Vec<String> = query.root.table().columns.iter().map(|column| column.data_type.to_string()).collect();
-    assert_eq!(types, ["Int64", "Utf8", "Decimal128(18, 2)", "Date32", "Boolean", "Utf8", "Decimal128(38, 0)"]);
+    let types: Vec<String> = query
+        .root
+        .table()
+        .columns
+        .iter()
+        .map(|column| column.data_type.to_string())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "Int64",
+            "Utf8",
+            "Decimal128(18, 2)",
+            "Date32",
+            "Boolean",
+            "Utf8",
+            "Decimal128(38, 0)"
+        ]
+    );
     let batch = &rows(&source, &query).await.unwrap()[0];
     assert_eq!(batch.column(1).as_string::<i32>().value(0), "007");
     assert_eq!(batch.column(5).as_string::<i32>().value(0), "a\nb");
-    assert_eq!(batch.column(6).as_primitive::<arrow::datatypes::Decimal128Type>().value(0), 12_345_678_901_234_567_890);
-    let amount = Value::Decimal { unscaled: 150, precision: 18, scale: 2 };
-    assert_eq!(count(&source, &filtered(&query, compare(2, Comparison::Equal, amount))).await, 1);
+    assert_eq!(
+        batch
+            .column(6)
+            .as_primitive::<arrow::datatypes::Decimal128Type>()
+            .value(0),
+        12_345_678_901_234_567_890
+    );
+    let amount = Value::Decimal {
+        unscaled: 150,
+        precision: 18,
+        scale: 2,
+    };
+    assert_eq!(
+        count(&source, &filtered(&query, compare(2, Comparison::Equal, amount))).await,
+        1
+    );
     folder.text("u.csv", "1;x\n2;y\n");
-    let source = folder.open(&[("t", &[("path", "u.csv"), ("delimiter", ";"), ("header", "false")])]).unwrap();
+    let source = folder
+        .open(&[("t", &[("path", "u.csv"), ("delimiter", ";"), ("header", "false")])])
+        .unwrap();
     assert_eq!(count(&source, &all(&source).await).await, 2);
 }
 
@@ -186,14 +317,20 @@ async fn files_of_one_table_must_agree() {
     let words = || Arc::new(StringArray::from(vec!["x"])) as ArrayRef;
     folder.parquet("a1.parquet", vec![("id", numbers()), ("s", words())]);
     folder.parquet("a 2%.parquet", vec![("s", words()), ("id", numbers())]);
-    assert_eq!(count(&folder.table("a*.parquet"), &all(&folder.table("a*.parquet")).await).await, 2);
+    assert_eq!(
+        count(&folder.table("a*.parquet"), &all(&folder.table("a*.parquet")).await).await,
+        2
+    );
     folder.parquet("b1.parquet", vec![("id", numbers())]);
     folder.parquet("b2.parquet", vec![("id", words())]);
     let error = folder.table("b*.parquet").introspect().await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Data);
     assert!(error.message.contains("`id`"), "{error}");
     folder.text("c.parquet", "not parquet");
-    assert_eq!(folder.table("c.parquet").introspect().await.unwrap_err().class, ErrorClass::Data);
+    assert_eq!(
+        folder.table("c.parquet").introspect().await.unwrap_err().class,
+        ErrorClass::Data
+    );
 }
 
 #[tokio::test]
@@ -227,7 +364,10 @@ async fn a_changed_file_is_drift_and_never_a_mixture() {
     folder.text("t.csv", "id,v\n1,1\n2,2\n3,3\n4,4\n5,5\n6,6\n");
     // The same columns, so a new query reads it; the old one saw another file.
     assert_eq!(reader.read(&query).await.err().unwrap().class, ErrorClass::Drift);
-    assert_eq!(first.try_collect::<Vec<_>>().await.unwrap_err().class, ErrorClass::Drift);
+    assert_eq!(
+        first.try_collect::<Vec<_>>().await.unwrap_err().class,
+        ErrorClass::Drift
+    );
     drop(reader);
     assert_eq!(count(&source, &query).await, 6);
     folder.text("t.csv", "id,v\n1,x\n");
@@ -242,8 +382,21 @@ async fn reads_of_a_query_share_one_place_and_another_query_waits_its_turn() {
     let query = all(&source).await;
     let reader = source.reader(context());
     let first = reader.read(&query).await.unwrap();
-    assert_eq!(reader.read(&query).await.unwrap().try_collect::<Vec<_>>().await.unwrap().len(), 2);
-    let hurried = source.reader(QueryContext { deadline: Instant::now() + Duration::from_millis(50), ..context() });
+    assert_eq!(
+        reader
+            .read(&query)
+            .await
+            .unwrap()
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    let hurried = source.reader(QueryContext {
+        deadline: Instant::now() + Duration::from_millis(50),
+        ..context()
+    });
     assert_eq!(hurried.read(&query).await.err().unwrap().class, ErrorClass::Busy);
     drop((first, reader));
     assert_eq!(count(&source, &query).await, 3);

@@ -168,7 +168,8 @@ impl Dialect for Sqlite {
         binder: &mut Binder<'_>,
     ) -> String {
         let (left, right) = (binder.side(left), binder.side(right));
-        let mut text = format!("({left} {} {right} COLLATE BINARY", operator(op));
+        // On the left: SQLite turns a chain of OR into IN, which forgets a collation on the right.
+        let mut text = format!("({left} COLLATE BINARY {} {right}", operator(op));
         if compares_dates(operand) {
             // Placeholders start with `?`, identifiers with a quotation mark. `+0 days` makes date() normalise
             // 30 February instead of giving it back; a year before 0 is canonical to date() and not to us. The text it
@@ -177,7 +178,7 @@ impl Dialect for Sqlite {
                 // Writing to a String cannot fail.
                 let _ = write!(
                     text,
-                    " OR date({side}, '+0 days') IS NOT {side} OR {side} < '0000-00-00' COLLATE BINARY"
+                    " OR date({side}, '+0 days') IS NOT {side} OR {side} COLLATE BINARY < '0000-00-00'"
                 );
             }
         }

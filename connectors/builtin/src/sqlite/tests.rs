@@ -226,6 +226,12 @@ async fn text_compares_by_bytes_whatever_the_collation() {
             "{value:?}"
         );
     }
+    // SQLite makes IN of a chain of OR.
+    let list = Expr::InList {
+        expr: Box::new(Expr::Column(0)),
+        list: vec![Value::Text("a".into()), Value::Text("b".into())],
+    };
+    assert_eq!(count(&source, &filtered(&all, list)).await, 2);
     let less = compare(&all, "s", Comparison::Less, Value::Text("b".to_owned()));
     assert_eq!(count(&source, &filtered(&all, less)).await, 5);
 }
@@ -471,7 +477,7 @@ async fn values_are_bound_and_the_statement_is_told() {
     });
     let found: Vec<RecordBatch> = reader.read(&query).await.unwrap().try_collect().await.unwrap();
     assert!(found.is_empty());
-    let expected = "SELECT \"s\" FROM \"t\" WHERE (\"s\" = ?1 COLLATE BINARY)";
+    let expected = "SELECT \"s\" FROM \"t\" WHERE (\"s\" COLLATE BINARY = ?1)";
     assert_eq!(*log.0.lock(), [(expected.to_owned(), 1)]);
     assert_eq!(source.statement(&query).as_deref(), Some(expected));
 }

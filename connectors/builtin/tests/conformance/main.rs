@@ -1,7 +1,9 @@
 //! Every connector passes the one behaviour suite, over a source of its kind that this file's modules load.
 
+mod files;
 mod mysql;
 mod postgres;
+mod sqlite;
 
 use std::time::Duration;
 
