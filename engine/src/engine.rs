@@ -11,7 +11,9 @@ use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
 use caliber_catalog::project::{Project, Source};
 use caliber_catalog::snapshot::CatalogSnapshot;
-use caliber_connector_spi::{Connector, ConnectorError, ConnectorFactory, ErrorClass, RemoteTable, SourceSchema, SourceSpec};
+use caliber_connector_spi::{
+    Connector, ConnectorError, ConnectorFactory, ErrorClass, RemoteTable, SourceSchema, SourceSpec,
+};
 use datafusion::execution::session_state::SessionState;
 
 use crate::EngineError;
@@ -91,7 +93,9 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("project", &self.snapshot.catalog.project.name).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("project", &self.snapshot.catalog.project.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,14 +122,23 @@ impl Engine {
         let schemas = describe(&project, &sources, options.require_sources, &mut findings).await;
         let (catalog, resolved) = CatalogSnapshot::resolve(Arc::clone(&project), schemas.clone());
         findings.extend(resolved);
-        let snapshot = Arc::new(OpenSnapshot { catalog: Arc::new(catalog), tables: tables_of(&schemas), sources });
+        let snapshot = Arc::new(OpenSnapshot {
+            catalog: Arc::new(catalog),
+            tables: tables_of(&schemas),
+            sources,
+        });
         let state = Arc::new(base_state(&project.name, &options));
         findings.extend(check_policies(&snapshot, &state));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(findings);
         }
         let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
-        let engine = Self { snapshot, options, memory: SharedMemory::new(limit), state };
+        let engine = Self {
+            snapshot,
+            options,
+            memory: SharedMemory::new(limit),
+            state,
+        };
         Ok((Arc::new(engine), findings))
     }
 
@@ -145,10 +158,13 @@ fn open_source(
     source: &Source,
     factories: &[&'static dyn ConnectorFactory],
 ) -> Result<OpenSource, ConnectorError> {
-    let factory = factories.iter().find(|factory| factory.kind() == source.connector).ok_or_else(|| {
-        let message = format!("connector `{}` is not in this build", source.connector);
-        ConnectorError::new(&source.name, ErrorClass::Options, message)
-    })?;
+    let factory = factories
+        .iter()
+        .find(|factory| factory.kind() == source.connector)
+        .ok_or_else(|| {
+            let message = format!("connector `{}` is not in this build", source.connector);
+            ConnectorError::new(&source.name, ErrorClass::Options, message)
+        })?;
     let statement_timeout = source.statement_timeout.unwrap_or(project.server.limits.query_timeout);
     let connector = factory.open(&SourceSpec {
         name: source.name.clone(),
@@ -156,7 +172,11 @@ fn open_source(
         connections_max: source.connections_max.max(1),
         statement_timeout,
     })?;
-    Ok(OpenSource { name: source.name.clone(), connector, statement_timeout })
+    Ok(OpenSource {
+        name: source.name.clone(),
+        connector,
+        statement_timeout,
+    })
 }
 
 /// Describes all sources at once.
@@ -168,12 +188,20 @@ async fn describe(
 ) -> BTreeMap<String, Arc<SourceSchema>> {
     let asked = sources.values().map(|source| async move {
         let described = tokio::time::timeout(DESCRIBE_TIME_MAX, source.connector.introspect()).await;
-        let late = || ConnectorError::new(&source.name, ErrorClass::Deadline, "describing its tables took too long");
+        let late = || {
+            ConnectorError::new(
+                &source.name,
+                ErrorClass::Deadline,
+                "describing its tables took too long",
+            )
+        };
         (source.name.clone(), described.unwrap_or_else(|_| Err(late())))
     });
     let mut schemas = BTreeMap::new();
     for (name, described) in futures::future::join_all(asked).await {
-        let Some(source) = project.sources.get(&name) else { continue };
+        let Some(source) = project.sources.get(&name) else {
+            continue;
+        };
         match described {
             Ok(schema) => {
                 for notice in &schema.notices {
@@ -190,15 +218,24 @@ async fn describe(
 
 fn source_finding(source: &Source, error: &ConnectorError, is_error: bool) -> Diagnostic {
     let text = error.to_string();
-    let finding = if is_error { Diagnostic::error(Code::PRJ014, text) } else { Diagnostic::warning(Code::PRJ014, text) };
-    finding.at(source.place.clone()).help("its tables are absent until it can be described; check its options and that it runs")
+    let finding = if is_error {
+        Diagnostic::error(Code::PRJ014, text)
+    } else {
+        Diagnostic::warning(Code::PRJ014, text)
+    };
+    finding
+        .at(source.place.clone())
+        .help("its tables are absent until it can be described; check its options and that it runs")
 }
 
 fn tables_of(schemas: &BTreeMap<String, Arc<SourceSchema>>) -> BTreeMap<TableName, Arc<RemoteTable>> {
     schemas
         .iter()
         .flat_map(|(source, schema)| {
-            schema.tables.iter().map(move |table| (TableName::new(source, &table.name), Arc::new(table.clone())))
+            schema
+                .tables
+                .iter()
+                .map(move |table| (TableName::new(source, &table.name), Arc::new(table.clone())))
         })
         .collect()
 }

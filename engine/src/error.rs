@@ -37,7 +37,13 @@ impl std::error::Error for EngineError {}
 impl EngineError {
     /// An error without place or help.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), place: None, label: None, help: None }
+        Self {
+            code,
+            message: message.into(),
+            place: None,
+            label: None,
+            help: None,
+        }
     }
 
     /// The same with its place.
@@ -108,7 +114,8 @@ impl EngineError {
         } else if let Some(arrow) = inner.downcast_ref::<ArrowError>() {
             Self::from_arrow(arrow)
         } else {
-            Self::internal("an unknown error", &inner)
+            // A function's own library (a regular expression that does not compile); its text may quote a value.
+            Self::new(Code::SQL023, "evaluating an expression of the statement failed")
         }
     }
 
@@ -137,17 +144,17 @@ impl EngineError {
             }
             ArrowError::ExternalError(inner) => Self::from_external(inner.as_ref()),
             ArrowError::MemoryError(_) => Self::new(Code::LIM002, "out of memory for this query"),
-            other => {
-                tracing::debug!(error = %other, "evaluation failed");
-                Self::new(Code::SQL023, "evaluating an expression of the statement failed")
-            }
+            _ => Self::new(Code::SQL023, "evaluating an expression of the statement failed"),
         }
     }
 
     fn from_schema(error: &SchemaError) -> Self {
         match error {
             SchemaError::FieldNotFound { field, valid_fields } => {
-                let error = Self::new(Code::SQL012, format!("column `{}` not found", field.flat_name().replace('"', "")));
+                let error = Self::new(
+                    Code::SQL012,
+                    format!("column `{}` not found", field.flat_name().replace('"', "")),
+                );
                 let names: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
                 match caliber_catalog::diagnostic::did_you_mean(&field.name, names) {
                     Some(near) => error.help(format!("did you mean `{near}`?")),
@@ -166,7 +173,10 @@ impl EngineError {
 
     fn from_plan(text: &str) -> Self {
         let line = first_line(text);
-        if let Some(rest) = line.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
+        if let Some(rest) = line
+            .strip_prefix("table '")
+            .and_then(|rest| rest.strip_suffix("' not found"))
+        {
             return Self::new(Code::SQL010, format!("table `{rest}` not found"));
         }
         if line.starts_with("Invalid function") {
@@ -201,7 +211,6 @@ impl EngineError {
             return Self::new(Code::SQL020, "a value cannot be converted to the type asked for")
                 .help("TRY_CAST gives NULL where the conversion is not possible");
         }
-        tracing::debug!(error = %text, "evaluation failed");
         Self::new(Code::SQL023, "evaluating an expression of the statement failed")
     }
 }

@@ -49,11 +49,19 @@ fn explain_scan(scan: &GovernedScanExec, full: bool, pushdown: bool, text: &mut 
         let _ = writeln!(text, "    at the source: {filter}");
     }
     for filter in local {
-        let why = if pushdown { "the source does not evaluate it exactly" } else { "pushdown is off" };
+        let why = if pushdown {
+            "the source does not evaluate it exactly"
+        } else {
+            "pushdown is off"
+        };
         let _ = writeln!(text, "    here: {filter} ({why})");
     }
     if let Some(limit) = scan.limit {
-        let place = if ask.complete && enforcement.source.connector.capabilities().limit { "at the source" } else { "here" };
+        let place = if ask.complete && enforcement.source.connector.capabilities().limit {
+            "at the source"
+        } else {
+            "here"
+        };
         let _ = writeln!(text, "    {place}: the first {limit} rows");
     }
     if !full {
@@ -63,9 +71,17 @@ fn explain_scan(scan: &GovernedScanExec, full: bool, pushdown: bool, text: &mut 
         let _ = writeln!(text, "    under policy: {}", policy.name);
         for admission in &policy.admissions {
             if let Admission::Keys { column, relation } = admission {
-                let column = enforcement.table.columns.get(*column).map(|c| c.name.as_str()).unwrap_or_default();
-                let path: Vec<String> =
-                    relation.steps.iter().map(|step| format!("{}.{}", step.source.name, step.table.name)).collect();
+                let column = enforcement
+                    .table
+                    .columns
+                    .get(*column)
+                    .map(|c| c.name.as_str())
+                    .unwrap_or_default();
+                let path: Vec<String> = relation
+                    .steps
+                    .iter()
+                    .map(|step| format!("{}.{}", step.source.name, step.table.name))
+                    .collect();
                 let _ = writeln!(text, "      {column} is one of the keys through {}", path.join(", "));
             }
         }
@@ -107,9 +123,15 @@ fn shape(scan: &GovernedScanExec, pushdown: bool) -> RemoteQuery {
     if !widened {
         all.splice(0..0, crate::absorb::raw_read::any_of(alternatives));
     }
-    let mut root = Relation::Scan { table: Arc::clone(table), columns: ask.columns };
+    let mut root = Relation::Scan {
+        table: Arc::clone(table),
+        columns: ask.columns,
+    };
     if let Some(predicate) = crate::absorb::raw_read::all_of(all) {
-        root = Relation::Filter { input: Box::new(root), predicate };
+        root = Relation::Filter {
+            input: Box::new(root),
+            predicate,
+        };
     }
     RemoteQuery { root }
 }

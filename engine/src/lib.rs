@@ -34,5 +34,11 @@ use caliber_connector_spi::{ConnectorFactory, ConnectorKind};
 
 /// The connectors' declarations, for `caliber_catalog::load`.
 pub fn connector_kinds(factories: &[&'static dyn ConnectorFactory]) -> Vec<ConnectorKind> {
-    factories.iter().map(|factory| ConnectorKind { kind: factory.kind(), options: factory.options() }).collect()
+    factories
+        .iter()
+        .map(|factory| ConnectorKind {
+            kind: factory.kind(),
+            options: factory.options(),
+        })
+        .collect()
 }

@@ -34,7 +34,10 @@ pub(crate) struct SharedMemory {
 
 impl SharedMemory {
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0) })
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+        })
     }
 
     fn try_grow(&self, additional: usize) -> bool {
@@ -76,7 +79,11 @@ impl MemoryPool for StatementPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let exhausted = |what: &str| Err(DataFusionError::ResourcesExhausted(format!("the memory of {what} is used up")));
+        let exhausted = |what: &str| {
+            Err(DataFusionError::ResourcesExhausted(format!(
+                "the memory of {what} is used up"
+            )))
+        };
         let own = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(additional).filter(|sum| *sum <= self.limit)
         });
@@ -103,7 +110,9 @@ impl MemoryPool for StatementPool {
 impl Drop for StatementPool {
     fn drop(&mut self) {
         // Reservations give back what they hold; should one leak, the server must not stay poorer for it.
-        self.shared.used.fetch_sub(self.used.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.shared
+            .used
+            .fetch_sub(self.used.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -123,7 +132,11 @@ impl ObjectStoreRegistry for ClosedObjectStores {
 
 /// The runtime of one statement.
 pub(crate) fn runtime(shared: &Arc<SharedMemory>, statement_bytes: usize) -> Result<Arc<RuntimeEnv>> {
-    let pool = StatementPool { shared: Arc::clone(shared), limit: statement_bytes, used: AtomicUsize::new(0) };
+    let pool = StatementPool {
+        shared: Arc::clone(shared),
+        limit: statement_bytes,
+        used: AtomicUsize::new(0),
+    };
     let disk = DiskManagerBuilder::default()
         .with_mode(DiskManagerMode::OsTmpDirectory)
         .with_max_temp_directory_size(SPILL_BYTES_MAX);
@@ -142,19 +155,25 @@ where
 {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let handle = tokio::runtime::Handle::current();
-    let spawned = std::thread::Builder::new().name("caliber-plan".to_owned()).stack_size(PLANNING_STACK_BYTES).spawn(
-        move || {
+    let spawned = std::thread::Builder::new()
+        .name("caliber-plan".to_owned())
+        .stack_size(PLANNING_STACK_BYTES)
+        .spawn(move || {
             // The receiver may have given up on the time; then the result is nobody's.
             let _ = sender.send(handle.block_on(work));
-        },
-    );
+        });
     if let Err(error) = spawned {
-        return Err(EngineError::new(Code::LIM005, "no thread could be started to plan the statement")
-            .help(format!("try again when the server has less to do ({})", error.kind())));
+        return Err(
+            EngineError::new(Code::LIM005, "no thread could be started to plan the statement")
+                .help(format!("try again when the server has less to do ({})", error.kind())),
+        );
     }
     match tokio::time::timeout(PLANNING_TIME_MAX, receiver).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(EngineError::internal("planning broke off", &"the planning thread ended")),
+        Ok(Err(_)) => Err(EngineError::internal(
+            "planning broke off",
+            &"the planning thread ended",
+        )),
         Err(_) => Err(EngineError::new(Code::LIM001, "the statement takes too long to plan").help("split it up")),
     }
 }

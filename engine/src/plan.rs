@@ -56,7 +56,10 @@ impl Planned {
 
     /// A typed NULL for each parameter.
     pub fn null_parameters(&self) -> Result<Vec<ScalarValue>, EngineError> {
-        self.parameters.iter().map(|data_type| Ok(ScalarValue::try_from(data_type)?)).collect()
+        self.parameters
+            .iter()
+            .map(|data_type| Ok(ScalarValue::try_from(data_type)?))
+            .collect()
     }
 }
 
@@ -96,12 +99,16 @@ pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql:
         }
         Admitted::Explain { query, mode } => {
             if mode != ExplainMode::Plan && !session.is_admin() {
-                return Err(EngineError::new(Code::SQL002, "EXPLAIN ANALYZE and VERBOSE are for administrators")
-                    .help("EXPLAIN shows the plan"));
+                return Err(
+                    EngineError::new(Code::SQL002, "EXPLAIN ANALYZE and VERBOSE are for administrators")
+                        .help("EXPLAIN shows the plan"),
+                );
             }
             if mode == ExplainMode::Analyze {
-                return Err(EngineError::new(Code::SQL002, "EXPLAIN ANALYZE is not supported by this version")
-                    .help("EXPLAIN shows the plan; a result's receipt shows what was read"));
+                return Err(
+                    EngineError::new(Code::SQL002, "EXPLAIN ANALYZE is not supported by this version")
+                        .help("EXPLAIN shows the plan; a result's receipt shows what was read"),
+                );
             }
             let plan = plan_query(state, &statement.text, query, &names).await?;
             let planned = finish(state, plan, statement.parameters)?;
@@ -109,12 +116,22 @@ pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql:
             finish(state, explained, 0)
         }
         Admitted::ShowTables { schema } => {
-            let schema = schema.map(|schema| resolve_schema(&statement.text, &schema, &names)).transpose()?;
+            let schema = schema
+                .map(|schema| resolve_schema(&statement.text, &schema, &names))
+                .transpose()?;
             let columns = ["table_schema", "table_name", "table_type"];
             let filter = schema.map(|schema| ("table_schema", schema));
-            finish(state, catalog_query(session, "tables", &columns, filter.into_iter().collect())?, 0)
+            finish(
+                state,
+                catalog_query(session, "tables", &columns, filter.into_iter().collect())?,
+                0,
+            )
         }
-        Admitted::ShowSchemas => finish(state, catalog_query(session, "schemata", &["schema_name"], Vec::new())?, 0),
+        Admitted::ShowSchemas => finish(
+            state,
+            catalog_query(session, "schemata", &["schema_name"], Vec::new())?,
+            0,
+        ),
         Admitted::Describe { table } => {
             let table = resolve_table(&statement.text, &table, &names)?;
             let columns = ["column_name", "data_type", "is_nullable"];
@@ -133,7 +150,10 @@ async fn plan_query(
     resolve_identifiers(text, &mut query, names)?;
     name_outputs(&mut query);
     let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
-    state.statement_to_plan(statement).await.map_err(|error| placed(text, &error))
+    state
+        .statement_to_plan(statement)
+        .await
+        .map_err(|error| placed(text, &error))
 }
 
 /// The error with its place in the statement, where DataFusion knows it.
@@ -144,7 +164,10 @@ fn placed(text: &QueryText, error: &DataFusionError) -> EngineError {
         _ => None,
     };
     let span = span.map(|span| {
-        let location = |at: datafusion::common::Location| Location { line: at.line, column: at.column };
+        let location = |at: datafusion::common::Location| Location {
+            line: at.line,
+            column: at.column,
+        };
         Span::new(location(span.start), location(span.end))
     });
     match (own.place.is_none(), span.and_then(|span| text.place(span))) {
@@ -174,7 +197,9 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
     };
     let bound = planned.bind(planned.null_parameters()?)?;
     // The optimizer keeps the schema that analysis (type coercion) gives.
-    let analyzed = state.analyzer().execute_and_check(bound.clone(), state.config_options(), |_, _| {})?;
+    let analyzed = state
+        .analyzer()
+        .execute_and_check(bound.clone(), state.config_options(), |_, _| {})?;
     planned.schema = result_schema(&analyzed);
     let read = tables_read(&planned.plan)?;
     planned.tables = read.tables.into_iter().collect();
@@ -214,7 +239,8 @@ fn tables_read(plan: &LogicalPlan) -> Result<TablesRead, EngineError> {
     let mut read = TablesRead::default();
     for table in tables {
         read.tables.insert(table.name.clone());
-        read.policies.extend(table.policies.iter().map(|policy| policy.name.clone()));
+        read.policies
+            .extend(table.policies.iter().map(|policy| policy.name.clone()));
         for column in table.columns.iter().filter(|column| !column.is_clear()) {
             let field = table.field(column);
             if used.contains(field.name()) {

@@ -9,6 +9,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use crate::govern::require_governed::RequireGovernedScan;
+use crate::run::execute_once::ExecuteLeftOnce;
 
 /// DataFusion's own. Nothing of ours is needed here: policy is already below every name when a plan is made
 /// (`resolve`), and views are expanded with their names (`expand`).
@@ -22,9 +23,11 @@ pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     Optimizer::new().rules
 }
 
-/// DataFusion's own, and last of all ours: whatever the others made, a plan with an ungoverned scan does not run (INV-1).
+/// DataFusion's own; then ours, which mends a join of DataFusion's; and last of all the check: whatever the others
+/// made, a plan with an ungoverned scan does not run (INV-1).
 pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    rules.push(Arc::new(ExecuteLeftOnce));
     rules.push(Arc::new(RequireGovernedScan));
     rules
 }

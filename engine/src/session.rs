@@ -49,7 +49,9 @@ pub struct Prepared {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("principal", &self.catalog.principal.name).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("principal", &self.catalog.principal.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,7 +59,11 @@ impl Session {
     pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Self {
         let snapshot = Arc::clone(&engine.snapshot);
         let catalog = GovernedCatalog::new(snapshot, principal, Arc::clone(&engine.state));
-        Self { engine, catalog, schema: Arc::from(UNIFIED) }
+        Self {
+            engine,
+            catalog,
+            schema: Arc::from(UNIFIED),
+        }
     }
 
     /// Who asks.
@@ -104,7 +110,10 @@ impl Session {
                 .enumerate()
                 .map(|(at, data_type)| Field::new(format!("${}", at + 1), wire_type(data_type), true))
                 .collect();
-            Ok(Prepared { schema: planned.schema, parameters: Arc::new(Schema::new(parameters)) })
+            Ok(Prepared {
+                schema: planned.schema,
+                parameters: Arc::new(Schema::new(parameters)),
+            })
         })
         .await
     }
@@ -136,16 +145,26 @@ impl Session {
         })
         .await?;
         self.audit_start(&run.query_id, sql, &planned)?;
-        let bounds = ResultBounds { rows_max: limits.result_rows, bytes_max: limits.result_bytes };
+        let bounds = ResultBounds {
+            rows_max: limits.result_rows,
+            bytes_max: limits.result_bytes,
+        };
         let schema = Arc::clone(&planned.schema);
         let masked = planned.masked.len();
         let audit = Arc::clone(&self.engine.options.audit);
-        let steps = Steps { state, planned, rows, first };
+        let steps = Steps {
+            state,
+            planned,
+            rows,
+            first,
+        };
         let inner = futures::stream::try_unfold(steps, |mut steps| async move {
             let plan = match steps.first.take() {
                 Some(plan) => plan,
                 None => {
-                    let Some(values) = steps.rows.next_row()? else { return Ok::<_, EngineError>(None) };
+                    let Some(values) = steps.rows.next_row()? else {
+                        return Ok::<_, EngineError>(None);
+                    };
                     let (state, planned) = (Arc::clone(&steps.state), Arc::clone(&steps.planned));
                     on_large_stack(async move { physical_plan(&state, &planned, values).await }).await?
                 }
@@ -153,8 +172,16 @@ impl Session {
             let rows = execute_stream(plan, steps.state.task_ctx())?.map_err(EngineError::from);
             Ok(Some((rows, steps)))
         })
-        .try_flatten()
-        .boxed();
+        .try_flatten();
+        let inner = std::panic::AssertUnwindSafe(inner).catch_unwind().map(|item| {
+            item.unwrap_or_else(|_| {
+                Err(EngineError::internal(
+                    "an operator broke off",
+                    &"a panic while rows were made",
+                ))
+            })
+        });
+        let inner = inner.boxed();
         Ok(QueryStream::new(inner, schema, run, audit, started, bounds, masked))
     }
 
@@ -179,7 +206,10 @@ impl Session {
     /// The state of one statement; with `run`, one that can execute.
     fn state(&self, run: Option<Arc<QueryRun>>) -> Result<SessionState, EngineError> {
         let base = self.engine.state.as_ref();
-        let mut config = base.config().clone().with_default_catalog_and_schema(self.catalog.name(), self.schema.as_ref());
+        let mut config = base
+            .config()
+            .clone()
+            .with_default_catalog_and_schema(self.catalog.name(), self.schema.as_ref());
         if let Some(run) = run {
             config = config.with_extension(run);
         }
@@ -277,11 +307,13 @@ fn query_id() -> Result<String, EngineError> {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// How long a statement of this session may take, for callers that wait.

@@ -36,19 +36,27 @@ impl Engine {
             }
         }
         for entity in project.entities.values() {
-            keys.entry((entity.table.clone(), vec![entity.key.clone()])).or_insert_with(|| entity.place.clone());
+            keys.entry((entity.table.clone(), vec![entity.key.clone()]))
+                .or_insert_with(|| entity.place.clone());
         }
         let mut findings = Vec::new();
         for ((table, columns), place) in keys {
             match self.is_unique(&table, &columns).await {
                 Ok(true) => {}
                 Ok(false) => findings.push(
-                    Diagnostic::error(Code::PRJ015, format!("`{table}` ({}) is not unique", columns.join(", ")))
-                        .at(place)
-                        .help("several rows have the same key, or a row has none; declare the columns that identify a row"),
+                    Diagnostic::error(
+                        Code::PRJ015,
+                        format!("`{table}` ({}) is not unique", columns.join(", ")),
+                    )
+                    .at(place)
+                    .help("several rows have the same key, or a row has none; declare the columns that identify a row"),
                 ),
                 Err(error) => {
-                    let text = format!("`{table}` ({}) could not be verified: {}", columns.join(", "), error.message);
+                    let text = format!(
+                        "`{table}` ({}) could not be verified: {}",
+                        columns.join(", "),
+                        error.message
+                    );
                     findings.push(Diagnostic::error(Code::PRJ015, text).at(place));
                 }
             }
@@ -62,8 +70,10 @@ impl Engine {
         if enforced(&remote.primary_key) || remote.unique_keys.iter().any(enforced) {
             return Ok(true);
         }
-        let indices: Option<Vec<usize>> =
-            columns.iter().map(|name| remote.columns.iter().position(|column| column.name == *name)).collect();
+        let indices: Option<Vec<usize>> = columns
+            .iter()
+            .map(|name| remote.columns.iter().position(|column| column.name == *name))
+            .collect();
         let Some(mut indices) = indices else {
             return Err(EngineError::new(Code::PRJ015, "a column of it does not exist"));
         };
@@ -77,7 +87,13 @@ impl Engine {
         let converter = RowConverter::new(fields).map_err(internal)?;
         let timeout = source.statement_timeout;
         let run = QueryRun::new("check".to_owned(), Instant::now() + timeout, true, 8_192, 64 << 20);
-        let read = RawRead { source, table: Arc::clone(&remote), columns: indices, predicate: None, limit: None };
+        let read = RawRead {
+            source,
+            table: Arc::clone(&remote),
+            columns: indices,
+            predicate: None,
+            limit: None,
+        };
         let mut stream = read.open(&run).await?;
         let mut seen = std::collections::HashSet::new();
         while let Some(batch) = stream.try_next().await? {
@@ -91,7 +107,10 @@ impl Engine {
                 }
             }
             if seen.len() > KEYS_MAX {
-                return Err(EngineError::new(Code::PRJ015, format!("it has more than {KEYS_MAX} rows")));
+                return Err(EngineError::new(
+                    Code::PRJ015,
+                    format!("it has more than {KEYS_MAX} rows"),
+                ));
             }
         }
         Ok(true)

@@ -47,26 +47,43 @@ pub fn credentials(metadata: &MetadataMap) -> Result<Option<Credentials>, Status
     let Some(header) = metadata.get("authorization") else {
         return Ok(None);
     };
-    let (scheme, value) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(not_understood)?;
+    let (scheme, value) = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(not_understood)?;
     if scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Some(Credentials::Token(value.trim().into())));
     }
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(not_understood());
     }
-    let decoded = BASE64_STANDARD.decode(value.trim()).or_else(|_| BASE64_STANDARD_NO_PAD.decode(value.trim()));
-    let decoded = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(not_understood)?;
+    let decoded = BASE64_STANDARD
+        .decode(value.trim())
+        .or_else(|_| BASE64_STANDARD_NO_PAD.decode(value.trim()));
+    let decoded = decoded
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(not_understood)?;
     let (user, password) = decoded.split_once(':').ok_or_else(not_understood)?;
     Ok(Some(Credentials::Password(user.to_owned(), password.into())))
 }
 
 fn not_understood() -> Status {
-    status::of_code(Code::SRV001, "the authorization header is not understood", Some("log in with user and password"))
+    status::of_code(
+        Code::SRV001,
+        "the authorization header is not understood",
+        Some("log in with user and password"),
+    )
 }
 
 /// What a call without a session gets.
 pub fn not_logged_in() -> Status {
-    status::of_code(Code::SRV001, "not logged in, or the session has ended", Some("log in with user and password"))
+    status::of_code(
+        Code::SRV001,
+        "not logged in, or the session has ended",
+        Some("log in with user and password"),
+    )
 }
 
 /// Checks passwords. One error for a wrong password and an unknown name, after the same work.
@@ -85,7 +102,10 @@ impl Authenticator {
         let decoy = decoy(users.values().next()).ok_or_else(status::internal)?;
         for user in users.values() {
             if PasswordHash::new(user.password.expose_secret()).is_err() {
-                tracing::warn!(user = user.name, "the password hash of this user cannot be read; the user cannot log in");
+                tracing::warn!(
+                    user = user.name,
+                    "the password hash of this user cannot be read; the user cannot log in"
+                );
             }
         }
         Ok(Self {
@@ -102,7 +122,10 @@ impl Authenticator {
         let too_many = || status::of_code(Code::LIM005, "too many log-ins at once", Some("try again in a moment"));
         let _waiting = self.waiting.try_acquire().map_err(|_| too_many())?;
         self.refuse_while_backing_off(attempt)?;
-        let permit = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| status::internal())?;
+        let permit = Arc::clone(&self.checks)
+            .acquire_owned()
+            .await
+            .map_err(|_| status::internal())?;
         // Others of the same name may have failed while this one waited.
         self.refuse_while_backing_off(attempt)?;
         let user = self.users.get(&attempt.user);
@@ -138,7 +161,9 @@ impl Authenticator {
 /// Users do not print.
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("users", &self.users.len()).finish_non_exhaustive()
+        f.debug_struct("Authenticator")
+            .field("users", &self.users.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,7 +180,10 @@ fn decoy(like: Option<&User>) -> Option<SecretString> {
     let mut random = [0; 48];
     SystemRandom::new().fill(&mut random).ok()?;
     let (salt, output) = random.split_at(16);
-    let (salt, output) = (BASE64_STANDARD_NO_PAD.encode(salt), BASE64_STANDARD_NO_PAD.encode(output));
+    let (salt, output) = (
+        BASE64_STANDARD_NO_PAD.encode(salt),
+        BASE64_STANDARD_NO_PAD.encode(output),
+    );
     let like = like.and_then(|user| PasswordHash::new(user.password.expose_secret()).ok());
     let cost = like.map_or_else(|| "m=19456,t=2,p=1".to_owned(), |hash| hash.params.to_string());
     Some(format!("$argon2id$v=19${cost}${salt}${output}").into())
@@ -168,14 +196,29 @@ mod tests {
     /// Of `petr`, at the smallest cost.
     fn users() -> BTreeMap<String, User> {
         use argon2::password_hash::PasswordHasher;
-        let cheap = Argon2::new(Default::default(), Default::default(), argon2::Params::new(8, 1, 1, None).unwrap());
-        let password = cheap.hash_password_with_salt(b"secret", b"0123456789abcdef").unwrap().to_string();
-        let user = User { name: "petr".into(), password: password.into(), roles: vec!["r".into()], attributes: BTreeMap::new() };
+        let cheap = Argon2::new(
+            Default::default(),
+            Default::default(),
+            argon2::Params::new(8, 1, 1, None).unwrap(),
+        );
+        let password = cheap
+            .hash_password_with_salt(b"secret", b"0123456789abcdef")
+            .unwrap()
+            .to_string();
+        let user = User {
+            name: "petr".into(),
+            password: password.into(),
+            roles: vec!["r".into()],
+            attributes: BTreeMap::new(),
+        };
         BTreeMap::from([("petr".into(), user)])
     }
 
     fn attempt(user: &str) -> Attempt {
-        Attempt { user: user.into(), peer: None }
+        Attempt {
+            user: user.into(),
+            peer: None,
+        }
     }
 
     fn header(value: &str) -> MetadataMap {
@@ -188,9 +231,18 @@ mod tests {
     async fn only_the_right_password_of_a_known_name_logs_in() {
         let authenticator = Authenticator::new(users()).unwrap();
         let principal = authenticator.check(&attempt("petr"), "secret".into()).await.unwrap();
-        assert_eq!((principal.name.as_str(), principal.roles.as_slice()), ("petr", ["r".to_owned()].as_slice()));
-        let wrong = authenticator.check(&attempt("petr"), "Secret".into()).await.unwrap_err();
-        let unknown = authenticator.check(&attempt("nobody"), "secret".into()).await.unwrap_err();
+        assert_eq!(
+            (principal.name.as_str(), principal.roles.as_slice()),
+            ("petr", ["r".to_owned()].as_slice())
+        );
+        let wrong = authenticator
+            .check(&attempt("petr"), "Secret".into())
+            .await
+            .unwrap_err();
+        let unknown = authenticator
+            .check(&attempt("nobody"), "secret".into())
+            .await
+            .unwrap_err();
         assert_eq!(wrong.code(), tonic::Code::Unauthenticated);
         assert_eq!((wrong.code(), wrong.message()), (unknown.code(), unknown.message()));
         let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
@@ -203,8 +255,15 @@ mod tests {
         for _ in 0..5 {
             authenticator.check(&attempt("petr"), "wrong".into()).await.unwrap_err();
         }
-        let refused = authenticator.check(&attempt("petr"), "secret".into()).await.unwrap_err();
-        assert!(refused.message().contains("too many failed log-ins"), "{}", refused.message());
+        let refused = authenticator
+            .check(&attempt("petr"), "secret".into())
+            .await
+            .unwrap_err();
+        assert!(
+            refused.message().contains("too many failed log-ins"),
+            "{}",
+            refused.message()
+        );
     }
 
     #[test]
@@ -231,7 +290,11 @@ mod tests {
             other => panic!("{other:?}"),
         }
         for broken in ["Basic", "Basic !!", "Basic cGV0cg==", "Digest x=1", "Basic /w=="] {
-            assert_eq!(credentials(&header(broken)).unwrap_err().code(), tonic::Code::Unauthenticated, "{broken}");
+            assert_eq!(
+                credentials(&header(broken)).unwrap_err().code(),
+                tonic::Code::Unauthenticated,
+                "{broken}"
+            );
         }
     }
 }

@@ -42,7 +42,9 @@ impl Backoff {
         let failures = self.failures.get(attempt)?;
         let doublings = failures.count.checked_sub(FREE_FAILURES)?;
         let wait = Duration::from_secs(1 << doublings.min(6)).min(WAIT_MAX);
-        (failures.last + wait).checked_duration_since(now).filter(|left| !left.is_zero())
+        (failures.last + wait)
+            .checked_duration_since(now)
+            .filter(|left| !left.is_zero())
     }
 
     /// `attempt` gave a wrong password, or a name that does not exist.
@@ -50,7 +52,10 @@ impl Backoff {
         if !self.failures.contains_key(attempt) {
             self.make_room(now);
         }
-        let failures = self.failures.entry(attempt.clone()).or_insert(Failures { count: 0, last: now });
+        let failures = self
+            .failures
+            .entry(attempt.clone())
+            .or_insert(Failures { count: 0, last: now });
         if now.duration_since(failures.last) >= MEMORY {
             failures.count = 0;
         }
@@ -67,9 +72,14 @@ impl Backoff {
         if self.failures.len() < ENTRIES_MAX {
             return;
         }
-        self.failures.retain(|_, failures| now.duration_since(failures.last) < MEMORY);
+        self.failures
+            .retain(|_, failures| now.duration_since(failures.last) < MEMORY);
         if self.failures.len() >= ENTRIES_MAX {
-            let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(key, _)| key.clone());
+            let oldest = self
+                .failures
+                .iter()
+                .min_by_key(|(_, failures)| failures.last)
+                .map(|(key, _)| key.clone());
             oldest.and_then(|key| self.failures.remove(&key));
         }
     }
@@ -80,7 +90,10 @@ mod tests {
     use super::*;
 
     fn attempt(user: &str) -> Attempt {
-        Attempt { user: user.into(), peer: None }
+        Attempt {
+            user: user.into(),
+            peer: None,
+        }
     }
 
     #[test]

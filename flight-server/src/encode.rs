@@ -63,7 +63,12 @@ impl BatchEncoder {
             } else {
                 let each = rows.div_ceil(bytes.div_ceil(MESSAGE_BYTES_TARGET)).clamp(1, rows - 1);
                 let starts = (0..rows).step_by(each).collect::<Vec<_>>();
-                pieces.extend(starts.into_iter().rev().map(|start| piece.slice(start, each.min(rows - start))));
+                pieces.extend(
+                    starts
+                        .into_iter()
+                        .rev()
+                        .map(|start| piece.slice(start, each.min(rows - start))),
+                );
             }
         }
         Ok(messages)
@@ -76,7 +81,9 @@ impl BatchEncoder {
     }
 
     fn message(&mut self, batch: &RecordBatch) -> Result<FlightData, Status> {
-        let encoded = self.generator.encode(batch, &mut self.dictionaries, &self.options, &mut self.context);
+        let encoded = self
+            .generator
+            .encode(batch, &mut self.dictionaries, &self.options, &mut self.context);
         let (dictionaries, message) = encoded.map_err(|error| {
             tracing::error!(%error, "a batch cannot be encoded");
             status::internal()
@@ -91,7 +98,11 @@ impl BatchEncoder {
 
 fn too_large(bytes: usize) -> Status {
     let message = format!("one row takes {bytes} bytes; a message holds {MESSAGE_BYTES_MAX}");
-    status::of_code(Code::LIM003, &message, Some("select fewer columns, or parts of the large value with substr"))
+    status::of_code(
+        Code::LIM003,
+        &message,
+        Some("select fewer columns, or parts of the large value with substr"),
+    )
 }
 
 #[cfg(test)]
@@ -105,22 +116,33 @@ mod tests {
 
     fn batch(texts: Vec<String>) -> RecordBatch {
         let numbers = Int64Array::from_iter_values(0..texts.len() as i64);
-        let columns = [("n", Arc::new(numbers) as _), ("t", Arc::new(StringArray::from(texts)) as _)];
+        let columns = [
+            ("n", Arc::new(numbers) as _),
+            ("t", Arc::new(StringArray::from(texts)) as _),
+        ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
 
     fn round_trip(batch: &RecordBatch) -> (Vec<usize>, RecordBatch) {
         let mut encoder = BatchEncoder::new(batch.schema());
         let messages = encoder.encode(batch).unwrap();
-        let sizes = messages.iter().map(|message| message.data_header.len() + message.data_body.len()).collect();
+        let sizes = messages
+            .iter()
+            .map(|message| message.data_header.len() + message.data_body.len())
+            .collect();
         let all = [vec![encoder.schema_message()], messages].concat();
         let batches = flight_data_to_batches(&all).unwrap();
-        (sizes, arrow::compute::concat_batches(&batch.schema(), &batches).unwrap())
+        (
+            sizes,
+            arrow::compute::concat_batches(&batch.schema(), &batches).unwrap(),
+        )
     }
 
     #[test]
     fn uneven_rows_stay_under_the_target_in_order() {
-        let texts = (0..5_000).map(|row| "x".repeat(if row % 1_000 == 0 { 1_500_000 } else { row % 90 })).collect();
+        let texts = (0..5_000)
+            .map(|row| "x".repeat(if row % 1_000 == 0 { 1_500_000 } else { row % 90 }))
+            .collect();
         let batch = batch(texts);
         let (sizes, read) = round_trip(&batch);
         assert!(sizes.iter().all(|size| *size <= MESSAGE_BYTES_TARGET), "{sizes:?}");

@@ -52,7 +52,10 @@ impl FlightService for Front {
     type ListActionsStream = Stream<ActionType>;
     type DoExchangeStream = Stream<FlightData>;
 
-    async fn handshake(&self, request: Request<Streaming<HandshakeRequest>>) -> Result<Response<Self::HandshakeStream>, Status> {
+    async fn handshake(
+        &self,
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
         guarded("Handshake", self.inner.handshake(request)).await
     }
 
@@ -63,7 +66,9 @@ impl FlightService for Front {
     /// The schema that GetFlightInfo would promise.
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
         let info = guarded("GetSchema", self.inner.get_flight_info(request)).await?;
-        Ok(Response::new(SchemaResult { schema: info.into_inner().schema }))
+        Ok(Response::new(SchemaResult {
+            schema: info.into_inner().schema,
+        }))
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
@@ -90,7 +95,10 @@ impl FlightService for Front {
         Err(status::unsupported("ListFlights"))
     }
 
-    async fn do_exchange(&self, _request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
+    async fn do_exchange(
+        &self,
+        _request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
         Err(status::unsupported("DoExchange"))
     }
 }

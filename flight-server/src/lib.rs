@@ -22,5 +22,6 @@ mod state;
 mod statement;
 pub mod status;
 mod ticket;
+mod workers;
 
 pub use serve::{RunningServer, ServeConfig, serve};

@@ -58,18 +58,27 @@ pub async fn bind(
     let parameters = AssertUnwindSafe(collect(stream)).catch_unwind().await;
     let parameters = parameters.unwrap_or_else(|_| Err(status::malformed("the parameters cannot be decoded")))?;
     let parameters = parameters.map(|batch| write_parameters(&batch)).transpose()?;
-    let handle = state.sealer.seal(Kind::Prepared, Claims { parameters, ..claims }, SystemTime::now())?;
-    Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
+    let handle = state
+        .sealer
+        .seal(Kind::Prepared, Claims { parameters, ..claims }, SystemTime::now())?;
+    Ok(DoPutPreparedStatementResult {
+        prepared_statement_handle: Some(handle),
+    })
 }
 
 /// The statement of a handle, if it is the caller's.
 pub fn open(state: &ServerState, caller: &Caller, handle: &[u8]) -> Result<Claims, Status> {
-    state.sealer.open(Kind::Prepared, handle, caller.name(), SystemTime::now())
+    state
+        .sealer
+        .open(Kind::Prepared, handle, caller.name(), SystemTime::now())
 }
 
 /// `SQL016` where the parameters bound are not as many as the statement takes.
 pub fn check_parameters(planned: &Prepared, bound: Option<&Bytes>) -> Result<(), Status> {
-    let bound = bound.map(read_parameters).transpose()?.map_or(0, |batch| batch.num_columns());
+    let bound = bound
+        .map(read_parameters)
+        .transpose()?
+        .map_or(0, |batch| batch.num_columns());
     let taken = planned.parameters.fields().len();
     if bound == taken {
         return Ok(());
@@ -79,7 +88,11 @@ pub fn check_parameters(planned: &Prepared, bound: Option<&Bytes>) -> Result<(),
         if taken == 1 { "" } else { "s" },
         if bound == 1 { "is" } else { "are" },
     );
-    Err(status::of_code(Code::SQL016, &message, Some("prepare the statement and bind a value for each `?` or `$n`")))
+    Err(status::of_code(
+        Code::SQL016,
+        &message,
+        Some("prepare the statement and bind a value for each `?` or `$n`"),
+    ))
 }
 
 /// What `write_parameters` wrote.
@@ -113,7 +126,8 @@ async fn collect(stream: PeekableFlightDataStream) -> Result<Option<RecordBatch>
         return Ok(None);
     }
     let all = arrow::compute::concat_batches(&schema, &batches);
-    all.map(Some).map_err(|_| status::malformed("the parameters cannot be decoded"))
+    all.map(Some)
+        .map_err(|_| status::malformed("the parameters cannot be decoded"))
 }
 
 fn write_parameters(batch: &RecordBatch) -> Result<Bytes, Status> {
@@ -151,8 +165,13 @@ mod tests {
     use super::*;
 
     fn planned(parameters: usize) -> Prepared {
-        let fields = (1..=parameters).map(|n| Field::new(format!("${n}"), DataType::Utf8, true)).collect::<Vec<_>>();
-        Prepared { schema: Arc::new(Schema::empty()), parameters: Arc::new(Schema::new(fields)) }
+        let fields = (1..=parameters)
+            .map(|n| Field::new(format!("${n}"), DataType::Utf8, true))
+            .collect::<Vec<_>>();
+        Prepared {
+            schema: Arc::new(Schema::empty()),
+            parameters: Arc::new(Schema::new(fields)),
+        }
     }
 
     fn batch(rows: usize) -> RecordBatch {

@@ -47,13 +47,16 @@ pub struct Running {
 pub struct Place {
     of: Arc<Running>,
     number: u64,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
 }
 
 impl Running {
     /// Nothing runs; one principal may run `per_principal_max` statements at once.
     pub fn new(per_principal_max: usize) -> Arc<Self> {
-        Arc::new(Self { places: Mutex::new(Places::default()), per_principal_max })
+        Arc::new(Self {
+            places: Mutex::new(Places::default()),
+            per_principal_max,
+        })
     }
 
     /// A place for a statement of `principal`. `LIM005` at once if it has as many as it may.
@@ -63,17 +66,34 @@ impl Running {
             Work::Run => self.per_principal_max,
         };
         let mut places = self.places.lock();
-        let taken = places.entries.values().filter(|entry| entry.work == work && entry.principal == principal).count();
+        let taken = places
+            .entries
+            .values()
+            .filter(|entry| entry.work == work && entry.principal == principal)
+            .count();
         if taken >= max {
             let message = format!("you already run {taken} statements, as many as one user may");
-            return Err(status::of_code(Code::LIM005, &message, Some("wait for one to end, or cancel one")));
+            return Err(status::of_code(
+                Code::LIM005,
+                &message,
+                Some("wait for one to end, or cancel one"),
+            ));
         }
         let (stop, stopped) = watch::channel(false);
         let number = places.next;
         places.next += 1;
-        let entry = Entry { principal: principal.to_owned(), work, statement_id: statement_id.to_owned(), stop };
+        let entry = Entry {
+            principal: principal.to_owned(),
+            work,
+            statement_id: statement_id.to_owned(),
+            stop,
+        };
         places.entries.insert(number, entry);
-        Ok(Place { of: Arc::clone(self), number, stop: stopped })
+        Ok(Place {
+            of: Arc::clone(self),
+            number,
+            stop: Stop(stopped),
+        })
     }
 
     /// Ends what runs under `statement_id`, if it is `principal`'s. Gives whether anything did.
@@ -98,15 +118,36 @@ impl Running {
 
     /// How many statements deliver rows now.
     pub fn count(&self) -> usize {
-        self.places.lock().entries.values().filter(|entry| entry.work == Work::Run).count()
+        self.places
+            .lock()
+            .entries
+            .values()
+            .filter(|entry| entry.work == Work::Run)
+            .count()
     }
 }
 
 impl Place {
     /// Returns once somebody cancelled the statement.
     pub async fn cancelled(&mut self) {
-        if self.stop.wait_for(|stop| *stop).await.is_err() {
-            // The entry outlives its place, so this cannot be; and if it were, nobody could cancel any more.
+        self.stop.cancelled().await;
+    }
+
+    /// Told of the same, without holding the place.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+}
+
+/// Told when a statement is cancelled.
+#[derive(Clone)]
+pub struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// Returns once somebody cancelled the statement.
+    pub async fn cancelled(&mut self) {
+        if self.0.wait_for(|stop| *stop).await.is_err() {
+            // The statement has ended, so nobody can cancel it any more.
             std::future::pending::<()>().await;
         }
     }
@@ -147,7 +188,7 @@ mod tests {
         let mut place = running.start("anna", Work::Run, "1").unwrap();
         assert!(!running.cancel("petr", "1"));
         assert!(!running.cancel("anna", "2"));
-        assert!(!*place.stop.borrow());
+        assert!(!*place.stop.0.borrow());
         assert!(running.cancel("anna", "1"));
         place.cancelled().await;
         drop(place);

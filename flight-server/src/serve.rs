@@ -27,8 +27,10 @@ use crate::running::Running;
 use crate::service::FlightSql;
 use crate::session_store::SessionStore;
 use crate::sql_info;
-use crate::state::ServerState;
+use crate::state::{Bounds, ServerState};
+use crate::status;
 use crate::ticket::Sealer;
+use crate::workers::Workers;
 
 /// Requests larger than this are refused before they are read whole.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -42,6 +44,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// After the grace period, what was cancelled has this long to say so to its client.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
+/// The engine notices a deadline within this, unless an operator computes without pause.
+const DEADLINE_GRACE: Duration = Duration::from_secs(1);
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -80,15 +84,23 @@ pub struct RunningServer {
 
 impl fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningServer").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("RunningServer")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
 /// Serves `engine` to `users`. Errors: an address that cannot be had, TLS files that cannot be used, or a
 /// non-loopback address without TLS.
-pub async fn serve(engine: Arc<Engine>, users: BTreeMap<String, User>, config: ServeConfig) -> Result<RunningServer, Diagnostic> {
+pub async fn serve(
+    engine: Arc<Engine>,
+    users: BTreeMap<String, User>,
+    config: ServeConfig,
+) -> Result<RunningServer, Diagnostic> {
     let listener = listen(&config).await?;
-    let address = listener.local_addr().map_err(|error| cannot_listen(&config.listen, &error.to_string()))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| cannot_listen(&config.listen, &error.to_string()))?;
     let state = state(engine, users, &config.limits)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FlightServiceServer<Front>>().await;
@@ -103,7 +115,14 @@ pub async fn serve(engine: Arc<Engine>, users: BTreeMap<String, User>, config: S
         health.set_not_serving::<FlightServiceServer<Front>>().await;
     };
     let task = tokio::spawn(router.serve_with_incoming_shutdown(connections::accepted(listener), signal));
-    Ok(RunningServer { address, tls: config.tls.is_some(), stop: Some(stop), task, state, drain: config.drain })
+    Ok(RunningServer {
+        address,
+        tls: config.tls.is_some(),
+        stop: Some(stop),
+        task,
+        state,
+        drain: config.drain,
+    })
 }
 
 impl RunningServer {
@@ -152,7 +171,12 @@ impl Drop for RunningServer {
 }
 
 fn state(engine: Arc<Engine>, users: BTreeMap<String, User>, limits: &Limits) -> Result<Arc<ServerState>, Diagnostic> {
-    let cannot_start = |_| Diagnostic::error(Code::INT001, "the server cannot start: no randomness, or its own tables are wrong");
+    let cannot_start = |_: tonic::Status| {
+        Diagnostic::error(
+            Code::INT001,
+            "the server cannot start: the system gives no randomness or no threads",
+        )
+    };
     Ok(Arc::new(ServerState {
         engine,
         authenticator: Authenticator::new(users).map_err(cannot_start)?,
@@ -161,19 +185,31 @@ fn state(engine: Arc<Engine>, users: BTreeMap<String, User>, limits: &Limits) ->
         running: Running::new(limits.concurrent_per_user),
         sql_info: sql_info::data().map_err(cannot_start)?,
         type_info: type_info::data().map_err(cannot_start)?,
-        stall_max: limits.query_timeout,
+        workers: Workers::start().map_err(|_| cannot_start(status::internal()))?,
+        // The engine's own deadline comes first where it can: its error says more.
+        bounds: Bounds {
+            stall_max: limits.query_timeout,
+            total_max: limits.query_timeout + DEADLINE_GRACE,
+        },
     }))
 }
 
 async fn listen(config: &ServeConfig) -> Result<TcpListener, Diagnostic> {
     let addresses = tokio::net::lookup_host(&config.listen).await;
-    let addresses = addresses.map_err(|_| cannot_listen(&config.listen, "not an address with a port"))?.collect::<Vec<_>>();
+    let addresses = addresses
+        .map_err(|_| cannot_listen(&config.listen, "not an address with a port"))?
+        .collect::<Vec<_>>();
     if config.tls.is_none() && addresses.iter().any(|address| !address.ip().is_loopback()) {
-        let message = format!("`{}` can be reached from other machines and there is no TLS", config.listen);
+        let message = format!(
+            "`{}` can be reached from other machines and there is no TLS",
+            config.listen
+        );
         let help = "set `server.flight.tls` with `cert` and `key`, or listen on 127.0.0.1";
         return Err(Diagnostic::error(Code::SRV006, message).help(help));
     }
-    TcpListener::bind(&addresses[..]).await.map_err(|error| cannot_listen(&config.listen, &error.to_string()))
+    TcpListener::bind(&addresses[..])
+        .await
+        .map_err(|error| cannot_listen(&config.listen, &error.to_string()))
 }
 
 fn transport(config: &ServeConfig) -> Result<Server, Diagnostic> {
@@ -198,7 +234,10 @@ fn transport(config: &ServeConfig) -> Result<Server, Diagnostic> {
 
 fn pem(path: &Path) -> Result<Vec<u8>, Diagnostic> {
     std::fs::read(path).map_err(|error| {
-        Diagnostic::error(Code::SRV006, format!("TLS file `{}` cannot be read: {}", path.display(), error.kind()))
+        Diagnostic::error(
+            Code::SRV006,
+            format!("TLS file `{}` cannot be read: {}", path.display(), error.kind()),
+        )
     })
 }
 

@@ -47,12 +47,21 @@ impl FlightSql {
         self.state.caller(request.metadata())
     }
 
-    fn promise(&self, command: &impl ProstMessageExt, schema: &Schema, request: Request<FlightDescriptor>) -> InfoResult {
+    fn promise(
+        &self,
+        command: &impl ProstMessageExt,
+        schema: &Schema,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.caller(&request)?;
         metadata::flight_info(command, schema, request.into_inner()).map(Response::new)
     }
 
-    fn answer(&self, request: &Request<Ticket>, batch: impl FnOnce(&Listing) -> Result<RecordBatch, Status>) -> GetResult {
+    fn answer(
+        &self,
+        request: &Request<Ticket>,
+        batch: impl FnOnce(&Listing) -> Result<RecordBatch, Status>,
+    ) -> GetResult {
         let listing = self.caller(request)?.session.listing();
         metadata::stream(&batch(&listing)?).map(Response::new)
     }
@@ -76,10 +85,16 @@ impl FlightSqlService for FlightSql {
         actions::log_in(&self.state, request).await
     }
 
-    async fn get_flight_info_statement(&self, query: CommandStatementQuery, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_statement(
+        &self,
+        query: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         let caller = self.caller(&request)?;
         no_transaction(query.transaction_id.as_ref())?;
-        statement::flight_info(&self.state, &caller, query.query, None, request.into_inner()).await.map(Response::new)
+        statement::flight_info(&self.state, &caller, query.query, None, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn get_flight_info_prepared_statement(
@@ -89,7 +104,15 @@ impl FlightSqlService for FlightSql {
     ) -> InfoResult {
         let caller = self.caller(&request)?;
         let claims = prepared::open(&self.state, &caller, &query.prepared_statement_handle)?;
-        statement::flight_info(&self.state, &caller, claims.sql, claims.parameters, request.into_inner()).await.map(Response::new)
+        statement::flight_info(
+            &self.state,
+            &caller,
+            claims.sql,
+            claims.parameters,
+            request.into_inner(),
+        )
+        .await
+        .map(Response::new)
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> GetResult {
@@ -98,13 +121,21 @@ impl FlightSqlService for FlightSql {
         statement::run(&self.state, &caller, claims).await.map(Response::new)
     }
 
-    async fn do_get_prepared_statement(&self, query: CommandPreparedStatementQuery, request: Request<Ticket>) -> GetResult {
+    async fn do_get_prepared_statement(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<Ticket>,
+    ) -> GetResult {
         let caller = self.caller(&request)?;
         let claims = prepared::open(&self.state, &caller, &query.prepared_statement_handle)?;
         statement::run(&self.state, &caller, claims).await.map(Response::new)
     }
 
-    async fn get_flight_info_catalogs(&self, query: CommandGetCatalogs, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_catalogs(
+        &self,
+        query: CommandGetCatalogs,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, &query.into_builder().schema(), request)
     }
 
@@ -112,7 +143,11 @@ impl FlightSqlService for FlightSql {
         self.answer(&request, tables::catalogs)
     }
 
-    async fn get_flight_info_schemas(&self, query: CommandGetDbSchemas, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_schemas(
+        &self,
+        query: CommandGetDbSchemas,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, &query.clone().into_builder().schema(), request)
     }
 
@@ -128,7 +163,11 @@ impl FlightSqlService for FlightSql {
         self.answer(&request, |listing| tables::tables(query, listing))
     }
 
-    async fn get_flight_info_table_types(&self, query: CommandGetTableTypes, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, &query.into_builder().schema(), request)
     }
 
@@ -136,7 +175,11 @@ impl FlightSqlService for FlightSql {
         self.answer(&request, |_| tables::table_types())
     }
 
-    async fn get_flight_info_sql_info(&self, query: CommandGetSqlInfo, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_sql_info(
+        &self,
+        query: CommandGetSqlInfo,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, SqlInfoDataBuilder::schema(), request)
     }
 
@@ -144,7 +187,11 @@ impl FlightSqlService for FlightSql {
         self.answer(&request, |_| sql_info::answer(&self.state.sql_info, &query.info))
     }
 
-    async fn get_flight_info_primary_keys(&self, query: CommandGetPrimaryKeys, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_primary_keys(
+        &self,
+        query: CommandGetPrimaryKeys,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, &keys::PRIMARY_KEYS, request)
     }
 
@@ -152,7 +199,11 @@ impl FlightSqlService for FlightSql {
         self.answer(&request, |listing| keys::primary(query, listing))
     }
 
-    async fn get_flight_info_exported_keys(&self, query: CommandGetExportedKeys, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_exported_keys(
+        &self,
+        query: CommandGetExportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, &keys::REFERENCES, request)
     }
 
@@ -160,7 +211,11 @@ impl FlightSqlService for FlightSql {
         self.answer(&request, |listing| keys::exported(query, listing))
     }
 
-    async fn get_flight_info_imported_keys(&self, query: CommandGetImportedKeys, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_imported_keys(
+        &self,
+        query: CommandGetImportedKeys,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, &keys::REFERENCES, request)
     }
 
@@ -180,12 +235,21 @@ impl FlightSqlService for FlightSql {
         self.answer(&request, |listing| keys::crossed(query, listing))
     }
 
-    async fn get_flight_info_xdbc_type_info(&self, query: CommandGetXdbcTypeInfo, request: Request<FlightDescriptor>) -> InfoResult {
+    async fn get_flight_info_xdbc_type_info(
+        &self,
+        query: CommandGetXdbcTypeInfo,
+        request: Request<FlightDescriptor>,
+    ) -> InfoResult {
         self.promise(&query, &self.state.type_info.schema(), request)
     }
 
     async fn do_get_xdbc_type_info(&self, query: CommandGetXdbcTypeInfo, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |_| self.state.type_info.record_batch(query.data_type).map_err(|_| status::internal()))
+        self.answer(&request, |_| {
+            self.state
+                .type_info
+                .record_batch(query.data_type)
+                .map_err(|_| status::internal())
+        })
     }
 
     async fn do_put_prepared_statement_query(
@@ -194,7 +258,13 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let caller = self.caller(&request)?;
-        prepared::bind(&self.state, &caller, &query.prepared_statement_handle, request.into_inner()).await
+        prepared::bind(
+            &self.state,
+            &caller,
+            &query.prepared_statement_handle,
+            request.into_inner(),
+        )
+        .await
     }
 
     async fn do_put_error_callback(
@@ -234,13 +304,17 @@ impl FlightSqlService for FlightSql {
         let caller = self.caller(&request)?;
         let stopped = actions::cancel_query(&self.state, &caller, &query.info)?;
         // CancelResult: 1 is cancelled, 3 not cancellable.
-        Ok(ActionCancelQueryResult { result: if stopped { 1 } else { 3 } })
+        Ok(ActionCancelQueryResult {
+            result: if stopped { 1 } else { 3 },
+        })
     }
 
-    async fn do_action_fallback(&self, request: Request<Action>) -> Result<Response<Stream<arrow_flight::Result>>, Status> {
+    async fn do_action_fallback(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Stream<arrow_flight::Result>>, Status> {
         actions::perform(&self.state, &request)
     }
 
     async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
 }
-

@@ -98,7 +98,8 @@ pub struct CloseSessionResult {
 
 /// Sets `catalog` and `schema`; what cannot be set is named in the result.
 pub fn set(caller: &Caller, body: &[u8]) -> Result<Bytes, Status> {
-    let request = SessionOptions::decode(body).map_err(|_| status::malformed("the session options cannot be decoded"))?;
+    let request =
+        SessionOptions::decode(body).map_err(|_| status::malformed("the session options cannot be decoded"))?;
     let mut errors = HashMap::new();
     for (name, value) in request.session_options {
         if let Err(error) = set_one(caller, &name, value.value) {
@@ -110,15 +111,33 @@ pub fn set(caller: &Caller, body: &[u8]) -> Result<Bytes, Status> {
 
 /// The options as they stand.
 pub fn get(caller: &Caller) -> Bytes {
-    let schema = caller.client.default_schema.lock().clone().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned());
-    let text = |text: String| SessionOptionValue { value: Some(OptionValue::Text(text)) };
-    let options = [("catalog".to_owned(), text(caller.session.listing().catalog)), ("schema".to_owned(), text(schema))];
-    SessionOptions { session_options: options.into() }.encode_to_vec().into()
+    let schema = caller
+        .client
+        .default_schema
+        .lock()
+        .clone()
+        .unwrap_or_else(|| DEFAULT_SCHEMA.to_owned());
+    let text = |text: String| SessionOptionValue {
+        value: Some(OptionValue::Text(text)),
+    };
+    let options = [
+        ("catalog".to_owned(), text(caller.session.listing().catalog)),
+        ("schema".to_owned(), text(schema)),
+    ];
+    SessionOptions {
+        session_options: options.into(),
+    }
+    .encode_to_vec()
+    .into()
 }
 
 /// The answer to CloseSession.
 pub fn closed(was_open: bool) -> Bytes {
-    CloseSessionResult { status: if was_open { 1 } else { 3 } }.encode_to_vec().into()
+    CloseSessionResult {
+        status: if was_open { 1 } else { 3 },
+    }
+    .encode_to_vec()
+    .into()
 }
 
 fn set_one(caller: &Caller, name: &str, value: Option<OptionValue>) -> Result<(), OptionErrorValue> {
@@ -144,7 +163,13 @@ fn set_one(caller: &Caller, name: &str, value: Option<OptionValue>) -> Result<()
 }
 
 fn schema_exists(caller: &Caller, schema: &str) -> bool {
-    schema == DEFAULT_SCHEMA || caller.session.listing().tables.iter().any(|table| table.name.schema == schema)
+    schema == DEFAULT_SCHEMA
+        || caller
+            .session
+            .listing()
+            .tables
+            .iter()
+            .any(|table| table.name.schema == schema)
 }
 
 #[cfg(test)]
@@ -154,14 +179,26 @@ mod tests {
     /// Bytes as another implementation writes them: field 1, map entry {1: "schema", 2: {1: "credit"}}.
     #[test]
     fn messages_have_the_protocols_bytes() {
-        let value = SessionOptionValue { value: Some(OptionValue::Text("credit".into())) };
-        let options = SessionOptions { session_options: HashMap::from([("schema".to_owned(), value)]) };
+        let value = SessionOptionValue {
+            value: Some(OptionValue::Text("credit".into())),
+        };
+        let options = SessionOptions {
+            session_options: HashMap::from([("schema".to_owned(), value)]),
+        };
         let expected = b"\x0a\x12\x0a\x06schema\x12\x08\x0a\x06credit";
         assert_eq!(options.encode_to_vec(), expected);
         assert_eq!(SessionOptions::decode(&expected[..]).unwrap(), options);
         assert_eq!(&closed(true)[..], b"\x08\x01");
         assert_eq!(&closed(false)[..], b"\x08\x03");
-        let errors = HashMap::from([("x".to_owned(), OptionError { value: OptionErrorValue::InvalidName.into() })]);
-        assert_eq!(SetSessionOptionsResult { errors }.encode_to_vec(), b"\x0a\x07\x0a\x01x\x12\x02\x08\x01");
+        let errors = HashMap::from([(
+            "x".to_owned(),
+            OptionError {
+                value: OptionErrorValue::InvalidName.into(),
+            },
+        )]);
+        assert_eq!(
+            SetSessionOptionsResult { errors }.encode_to_vec(),
+            b"\x0a\x07\x0a\x01x\x12\x02\x08\x01"
+        );
     }
 }

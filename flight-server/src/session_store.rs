@@ -69,27 +69,44 @@ pub struct SessionStore {
 impl SessionStore {
     /// An empty store; one user has at most `per_user_max` sessions.
     pub fn new(per_user_max: usize) -> Self {
-        Self { sessions: Mutex::new(HashMap::new()), per_user_max }
+        Self {
+            sessions: Mutex::new(HashMap::new()),
+            per_user_max,
+        }
     }
 
     /// Opens a session and gives its token, 256 random bits in base64url.
     pub fn open(&self, principal: Principal, now: Instant) -> Result<String, SessionRefused> {
         let mut random = [0; 32];
-        SystemRandom::new().fill(&mut random).map_err(|_| SessionRefused::NoRandomness)?;
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| SessionRefused::NoRandomness)?;
         let token = BASE64_URL_SAFE_NO_PAD.encode(random);
         let mut sessions = self.sessions.lock();
         sessions.retain(|_, entry| entry.live(now));
         let of_user = |entry: &Entry| entry.session.principal.name == principal.name;
         if sessions.values().filter(|entry| of_user(entry)).count() >= self.per_user_max {
-            let oldest = sessions.iter().filter(|(_, entry)| of_user(entry) && entry.may_make_room(now));
+            let oldest = sessions
+                .iter()
+                .filter(|(_, entry)| of_user(entry) && entry.may_make_room(now));
             let oldest = oldest.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
             sessions.remove(&oldest.ok_or(SessionRefused::TooMany)?);
         }
         if sessions.len() >= SESSIONS_MAX {
             return Err(SessionRefused::TooMany);
         }
-        let session = Arc::new(ClientSession { principal, default_schema: Mutex::new(None) });
-        sessions.insert(digest_of(&token), Entry { session, opened: now, used: now });
+        let session = Arc::new(ClientSession {
+            principal,
+            default_schema: Mutex::new(None),
+        });
+        sessions.insert(
+            digest_of(&token),
+            Entry {
+                session,
+                opened: now,
+                used: now,
+            },
+        );
         Ok(token)
     }
 
@@ -115,7 +132,9 @@ impl SessionStore {
 /// Tokens and who holds them do not print.
 impl fmt::Debug for SessionStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionStore").field("per_user_max", &self.per_user_max).finish_non_exhaustive()
+        f.debug_struct("SessionStore")
+            .field("per_user_max", &self.per_user_max)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,7 +151,11 @@ mod tests {
     use super::*;
 
     fn user(name: &str) -> Principal {
-        Principal { name: name.into(), roles: Vec::new(), attributes: BTreeMap::new() }
+        Principal {
+            name: name.into(),
+            roles: Vec::new(),
+            attributes: BTreeMap::new(),
+        }
     }
 
     #[test]

@@ -15,18 +15,61 @@ use tonic::Status;
 
 use crate::status;
 
-const KEYWORDS: &[&str] = &["EXCEPT", "EXPLAIN", "FILTER", "INTERSECT", "LIMIT", "OFFSET", "OVER", "QUALIFY", "WINDOW"];
+const KEYWORDS: &[&str] = &[
+    "EXCEPT",
+    "EXPLAIN",
+    "FILTER",
+    "INTERSECT",
+    "LIMIT",
+    "OFFSET",
+    "OVER",
+    "QUALIFY",
+    "WINDOW",
+];
 const NUMERIC: &[&str] = &[
-    "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "degrees", "exp", "floor", "ln", "log", "log10", "log2", "pi",
-    "power", "radians", "round", "sign", "sin", "sqrt", "tan", "trunc",
+    "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "degrees", "exp", "floor", "ln", "log", "log10", "log2",
+    "pi", "power", "radians", "round", "sign", "sin", "sqrt", "tan", "trunc",
 ];
 const STRING: &[&str] = &[
-    "ascii", "btrim", "char_length", "chr", "concat", "concat_ws", "initcap", "left", "length", "lower", "lpad", "ltrim",
-    "octet_length", "position", "repeat", "replace", "reverse", "right", "rpad", "rtrim", "split_part", "strpos", "substr",
-    "translate", "trim", "upper",
+    "ascii",
+    "btrim",
+    "char_length",
+    "chr",
+    "concat",
+    "concat_ws",
+    "initcap",
+    "left",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "octet_length",
+    "position",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "strpos",
+    "substr",
+    "translate",
+    "trim",
+    "upper",
 ];
 const SYSTEM: &[&str] = &["coalesce", "nullif"];
-const DATETIME: &[&str] = &["current_date", "date_bin", "date_part", "date_trunc", "extract", "now", "to_char", "to_date", "to_timestamp"];
+const DATETIME: &[&str] = &[
+    "current_date",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "extract",
+    "now",
+    "to_char",
+    "to_date",
+    "to_timestamp",
+];
 
 /// Every answer.
 pub fn data() -> Result<SqlInfoData, Status> {
@@ -44,9 +87,19 @@ pub fn data() -> Result<SqlInfoData, Status> {
 
 /// The answers to `codes`; to all where empty. Codes that do not exist are passed over, as the protocol says.
 pub fn answer(data: &SqlInfoData, codes: &[u32]) -> Result<RecordBatch, Status> {
-    let wanted = codes.iter().copied().filter(|code| name(*code).is_some()).collect::<std::collections::BTreeSet<_>>();
-    let all = data.record_batch(wanted.iter().copied()).map_err(|_| status::internal())?;
-    Ok(if wanted.is_empty() && !codes.is_empty() { all.slice(0, 0) } else { all })
+    let wanted = codes
+        .iter()
+        .copied()
+        .filter(|code| name(*code).is_some())
+        .collect::<std::collections::BTreeSet<_>>();
+    let all = data
+        .record_batch(wanted.iter().copied())
+        .map_err(|_| status::internal())?;
+    Ok(if wanted.is_empty() && !codes.is_empty() {
+        all.slice(0, 0)
+    } else {
+        all
+    })
 }
 
 fn name(code: u32) -> Option<SqlInfo> {
@@ -63,7 +116,10 @@ fn server(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, "");
     info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, "");
     // ADBC looks for this one only among the 32-bit values.
-    info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::None as i32);
+    info.append(
+        SqlInfo::FlightSqlServerTransaction,
+        SqlSupportedTransaction::None as i32,
+    );
     info.append(SqlInfo::FlightSqlServerCancel, true);
     info.append(SqlInfo::FlightSqlServerBulkIngestion, false);
     info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
@@ -76,9 +132,15 @@ fn names(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::SqlDdlCatalog, false);
     info.append(SqlInfo::SqlDdlSchema, false);
     info.append(SqlInfo::SqlDdlTable, false);
-    info.append(SqlInfo::SqlIdentifierCase, SqlSupportedCaseSensitivity::SqlCaseSensitivityCaseInsensitive as i32);
+    info.append(
+        SqlInfo::SqlIdentifierCase,
+        SqlSupportedCaseSensitivity::SqlCaseSensitivityCaseInsensitive as i32,
+    );
     info.append(SqlInfo::SqlIdentifierQuoteChar, "\"");
-    info.append(SqlInfo::SqlQuotedIdentifierCase, SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown as i32);
+    info.append(
+        SqlInfo::SqlQuotedIdentifierCase,
+        SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown as i32,
+    );
     info.append(SqlInfo::SqlAllTablesAreSelectable, true);
     info.append(SqlInfo::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedHigh as i32);
     info.append(SqlInfo::SqlKeywords, KEYWORDS);
@@ -105,15 +167,27 @@ fn grammar(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::SqlSupportsDifferentTableCorrelationNames, false);
     info.append(SqlInfo::SqlSupportsExpressionsInOrderBy, true);
     info.append(SqlInfo::SqlSupportsOrderByUnrelated, true);
-    info.append(SqlInfo::SqlSupportedGroupBy, bits(&[SqlSupportedGroupBy::SqlGroupByUnrelated as i32]));
+    info.append(
+        SqlInfo::SqlSupportedGroupBy,
+        bits(&[SqlSupportedGroupBy::SqlGroupByUnrelated as i32]),
+    );
     info.append(SqlInfo::SqlSupportsLikeEscapeClause, true);
     info.append(SqlInfo::SqlSupportsNonNullableColumns, false);
-    let grammars = [SupportedSqlGrammar::SqlMinimumGrammar, SupportedSqlGrammar::SqlCoreGrammar];
-    info.append(SqlInfo::SqlSupportedGrammar, bits(&grammars.map(|grammar| grammar as i32)));
+    let grammars = [
+        SupportedSqlGrammar::SqlMinimumGrammar,
+        SupportedSqlGrammar::SqlCoreGrammar,
+    ];
+    info.append(
+        SqlInfo::SqlSupportedGrammar,
+        bits(&grammars.map(|grammar| grammar as i32)),
+    );
     // Entry level, the lowest bit.
     info.append(SqlInfo::SqlAnsi92SupportedLevel, bits(&[0]));
     info.append(SqlInfo::SqlSupportsIntegrityEnhancementFacility, false);
-    let joins = [SqlOuterJoinsSupportLevel::SqlLimitedOuterJoins, SqlOuterJoinsSupportLevel::SqlFullOuterJoins];
+    let joins = [
+        SqlOuterJoinsSupportLevel::SqlLimitedOuterJoins,
+        SqlOuterJoinsSupportLevel::SqlFullOuterJoins,
+    ];
     info.append(SqlInfo::SqlOuterJoinsSupportLevel, bits(&joins.map(|join| join as i32)));
     info.append(SqlInfo::SqlSupportedPositionedCommands, 0);
     info.append(SqlInfo::SqlSelectForUpdateSupported, false);
@@ -123,7 +197,10 @@ fn grammar(info: &mut SqlInfoDataBuilder) {
         SqlSupportedSubqueries::SqlSubqueriesInExists,
         SqlSupportedSubqueries::SqlSubqueriesInIns,
     ];
-    info.append(SqlInfo::SqlSupportedSubqueries, bits(&subqueries.map(|subquery| subquery as i32)));
+    info.append(
+        SqlInfo::SqlSupportedSubqueries,
+        bits(&subqueries.map(|subquery| subquery as i32)),
+    );
     info.append(SqlInfo::SqlCorrelatedSubqueriesSupported, true);
     let unions = [SqlSupportedUnions::SqlUnion, SqlSupportedUnions::SqlUnionAll];
     info.append(SqlInfo::SqlSupportedUnions, bits(&unions.map(|union| union as i32)));
@@ -186,7 +263,9 @@ fn bits(values: &[i32]) -> i32 {
 
 /// ODBC wants `##.##.####`.
 fn version() -> String {
-    let mut parts = env!("CARGO_PKG_VERSION").split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+    let mut parts = env!("CARGO_PKG_VERSION")
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or_default());
     let mut part = || parts.next().unwrap_or_default();
     let (major, minor, patch) = (part(), part(), part());
     format!("{major:02}.{minor:02}.{patch:04}")
@@ -209,7 +288,9 @@ mod tests {
         const MAP: i8 = 5;
         match code {
             0..=2 | 6 | 7 | 504 | 513 | 514 | 529..=531 => STRING,
-            8 | 100 | 101 | 503 | 505 | 507 | 522 | 525 | 526 | 528 | 533..=535 | 538 | 540 | 564 | 567..=571 => BITMASK,
+            8 | 100 | 101 | 503 | 505 | 507 | 522 | 525 | 526 | 528 | 533..=535 | 538 | 540 | 564 | 567..=571 => {
+                BITMASK
+            }
             541..=555 | 557..=562 => BIGINT,
             508..=512 => STRINGS,
             517 => MAP,
@@ -243,7 +324,10 @@ mod tests {
     #[test]
     fn the_version_has_the_shape_odbc_reads() {
         let version = version();
-        let shape = version.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect::<String>();
+        let shape = version
+            .chars()
+            .map(|c| if c.is_ascii_digit() { '#' } else { c })
+            .collect::<String>();
         assert_eq!(shape, "##.##.####");
     }
 }

@@ -16,6 +16,7 @@ use crate::running::Running;
 use crate::session_store::{ClientSession, SessionStore};
 use crate::status;
 use crate::ticket::Sealer;
+use crate::workers::Workers;
 
 /// The parts of a running server.
 pub struct ServerState {
@@ -33,8 +34,19 @@ pub struct ServerState {
     pub sql_info: SqlInfoData,
     /// The answer to `GetXdbcTypeInfo`.
     pub type_info: XdbcTypeInfoData,
+    /// Plans and runs statements.
+    pub workers: Workers,
+    /// How long a statement may take.
+    pub bounds: Bounds,
+}
+
+/// How long a statement may take to be delivered. The engine holds its own deadline; these hold where it cannot.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
     /// A client that does not read for this long loses its statement.
     pub stall_max: Duration,
+    /// A statement that gives nothing more after this long has failed.
+    pub total_max: Duration,
 }
 
 /// Who a call comes from.
@@ -62,7 +74,9 @@ impl ServerState {
     pub fn session_of(&self, client: &ClientSession, default_schema: Option<&str>) -> Result<Session, Status> {
         let session = self.engine.session(client.principal.clone());
         match default_schema {
-            Some(schema) => session.with_schema(schema).map_err(|error| status::of_engine(&error, None)),
+            Some(schema) => session
+                .with_schema(schema)
+                .map_err(|error| status::of_engine(&error, None)),
             None => Ok(session),
         }
     }

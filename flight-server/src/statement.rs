@@ -20,10 +20,11 @@ use prost::Message;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::encode::BatchEncoder;
-use crate::running::{self, Place, Work};
+use crate::running::{self, Place, Stop, Work};
 use crate::session_store::ClientSession;
 use crate::state::{Caller, ServerState};
 use crate::ticket::{Claims, Kind};
@@ -45,8 +46,14 @@ pub async fn flight_info(
 ) -> Result<FlightInfo, Status> {
     let planned = plan(state, caller, &sql).await?;
     prepared::check_parameters(&planned, parameters.as_ref())?;
-    let claims = Claims { parameters, schema_digest: digest_of(&planned.schema), ..claims(state, caller, sql)? };
-    let ticket = TicketStatementQuery { statement_handle: state.sealer.seal(Kind::Ticket, claims, SystemTime::now())? };
+    let claims = Claims {
+        parameters,
+        schema_digest: digest_of(&planned.schema),
+        ..claims(state, caller, sql)?
+    };
+    let ticket = TicketStatementQuery {
+        statement_handle: state.sealer.seal(Kind::Ticket, claims, SystemTime::now())?,
+    };
     let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(ticket.as_any().encode_to_vec()));
     let info = FlightInfo::new().with_descriptor(descriptor).with_endpoint(endpoint);
     info.try_with_schema(&planned.schema).map_err(|_| status::internal())
@@ -55,7 +62,12 @@ pub async fn flight_info(
 /// Plans a statement within the caller's bounds.
 pub async fn plan(state: &ServerState, caller: &Caller, sql: &str) -> Result<Prepared, Status> {
     let mut place = state.running.start(caller.name(), Work::Plan, "")?;
-    unless_cancelled(&mut place, caller.session.prepare(sql)).await
+    let (session, sql) = (caller.session.clone(), sql.to_owned());
+    unless_cancelled(
+        &mut place,
+        state.workers.run(async move { session.prepare(&sql).await }),
+    )
+    .await
 }
 
 /// What every ticket and handle of `caller` says. Fails only where the system gives no randomness.
@@ -78,24 +90,31 @@ pub async fn run(state: &ServerState, caller: &Caller, claims: Claims) -> Result
     let mut place = state.running.start(caller.name(), Work::Run, &claims.statement_id)?;
     let session = state.session_of(&caller.client, claims.default_schema.as_deref())?;
     let parameters = claims.parameters.as_ref().map(prepared::read_parameters).transpose()?;
-    let stream = unless_cancelled(&mut place, session.execute(&claims.sql, parameters)).await?;
+    let sql = claims.sql;
+    let started = state
+        .workers
+        .run(async move { session.execute(&sql, parameters).await });
+    let stream = unless_cancelled(&mut place, started).await?;
     if !claims.schema_digest.is_empty() && claims.schema_digest != digest_of(&stream.schema()) {
         let message = "the result's columns changed since the statement was planned";
         return Err(status::of_code(Code::SRV004, message, Some("run the statement again")));
     }
-    Ok(deliver(stream, place, Arc::clone(&caller.client), state.stall_max))
+    Ok(deliver(state, stream, place, Arc::clone(&caller.client)))
 }
 
 /// The statement a ticket stands for, if it is the caller's.
 pub fn open_ticket(state: &ServerState, caller: &Caller, ticket: &[u8]) -> Result<Claims, Status> {
-    state.sealer.open(Kind::Ticket, ticket, caller.name(), SystemTime::now())
+    state
+        .sealer
+        .open(Kind::Ticket, ticket, caller.name(), SystemTime::now())
 }
 
 /// Ends the statement that `info` promised. Gives whether it ran.
 pub fn cancel(state: &ServerState, caller: &Caller, info: &FlightInfo) -> Result<bool, Status> {
     let mut stopped = false;
     for ticket in info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref()) {
-        let any = arrow_flight::sql::Any::decode(&*ticket.ticket).map_err(|_| status::malformed("the ticket cannot be decoded"))?;
+        let any = arrow_flight::sql::Any::decode(&*ticket.ticket)
+            .map_err(|_| status::malformed("the ticket cannot be decoded"))?;
         let query = any.unpack::<TicketStatementQuery>().ok().flatten();
         let query = query.ok_or_else(|| status::malformed("the ticket is not one of a statement"))?;
         let claims = open_ticket(state, caller, &query.statement_handle)?;
@@ -104,11 +123,15 @@ pub fn cancel(state: &ServerState, caller: &Caller, info: &FlightInfo) -> Result
     Ok(stopped)
 }
 
-async fn unless_cancelled<T>(place: &mut Place, work: impl Future<Output = Result<T, EngineError>>) -> Result<T, Status> {
+/// The result of work at the workers; `None` of theirs is a panic.
+async fn unless_cancelled<T>(
+    place: &mut Place,
+    work: impl Future<Output = Option<Result<T, EngineError>>>,
+) -> Result<T, Status> {
     tokio::select! {
         biased;
         () = place.cancelled() => Err(running::cancelled()),
-        outcome = work => outcome.map_err(|error| status::of_engine(&error, None)),
+        outcome = work => outcome.ok_or_else(status::internal)?.map_err(|error| status::of_engine(&error, None)),
     }
 }
 
@@ -121,30 +144,56 @@ enum Delivery {
 
 /// Rows to messages on a task of its own, so that a client that stops reading still meets a deadline, and one that
 /// goes away ends the statement at once (INV-10).
-fn deliver(stream: QueryStream, mut place: Place, client: Arc<ClientSession>, stall_max: Duration) -> MessageStream {
+fn deliver(state: &ServerState, stream: QueryStream, mut place: Place, client: Arc<ClientSession>) -> MessageStream {
+    let bounds = state.bounds;
     let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
-    tokio::spawn(async move {
+    let response = Delivered {
+        receiver,
+        stop: place.stop(),
+        last: Instant::now() + bounds.total_max,
+    };
+    state.workers.spawn(async move {
         let outcome = tokio::select! {
             biased;
             () = sender.closed() => return,
             () = place.cancelled() => Err(running::cancelled()),
-            outcome = send_all(stream, &sender, stall_max) => outcome,
+            outcome = send_all(stream, &sender, bounds.stall_max) => outcome,
         };
         drop((place, client));
         let last = outcome.map_or_else(Delivery::Failed, |()| Delivery::End);
         // A client that does not read even this is gone; its stream ends with an error all the same.
-        let _ = tokio::time::timeout(stall_max, sender.send(last)).await;
+        let _ = tokio::time::timeout(bounds.stall_max, sender.send(last)).await;
     });
-    futures::stream::unfold(Some(receiver), |receiver| async move {
-        let mut receiver = receiver?;
-        match receiver.recv().await {
-            Some(Delivery::Message(message)) => Some((Ok(*message), Some(receiver))),
-            Some(Delivery::Failed(status)) => Some((Err(status), None)),
-            Some(Delivery::End) => None,
-            None => Some((Err(status::internal()), None)),
+    futures::stream::unfold(Some(response), |response| async move {
+        let mut response = response?;
+        match response.next().await {
+            Delivery::Message(message) => Some((Ok(*message), Some(response))),
+            Delivery::Failed(status) => Some((Err(status), None)),
+            Delivery::End => None,
         }
     })
     .boxed()
+}
+
+/// The client's end of a statement. An operator may compute for long before its task can be told to stop; the client
+/// hears of a cancel and of the deadline at once.
+struct Delivered {
+    receiver: mpsc::Receiver<Delivery>,
+    stop: Stop,
+    last: Instant,
+}
+
+impl Delivered {
+    async fn next(&mut self) -> Delivery {
+        tokio::select! {
+            biased;
+            delivery = self.receiver.recv() => delivery.unwrap_or_else(|| Delivery::Failed(status::internal())),
+            () = self.stop.cancelled() => Delivery::Failed(running::cancelled()),
+            () = tokio::time::sleep_until(self.last) => {
+                Delivery::Failed(status::of_code(Code::LIM004, "the statement took too long", None))
+            }
+        }
+    }
 }
 
 async fn send_all(mut stream: QueryStream, sender: &mpsc::Sender<Delivery>, stall_max: Duration) -> Result<(), Status> {
@@ -166,14 +215,22 @@ async fn send(sender: &mpsc::Sender<Delivery>, message: FlightData, stall_max: D
         Ok(Err(_)) => Err(running::cancelled()),
         Err(_) => {
             let message = format!("the client read nothing for {} s", stall_max.as_secs());
-            Err(status::of_code(Code::LIM004, &message, Some("read results as they come")))
+            Err(status::of_code(
+                Code::LIM004,
+                &message,
+                Some("read results as they come"),
+            ))
         }
     }
 }
 
 /// What of a receipt may leave: rows and bytes read at a source would count rows that policy hides.
 fn receipt_json(receipt: &Receipt) -> Bytes {
-    let sources = receipt.sources.iter().map(|source| source.source.as_str()).collect::<Vec<_>>();
+    let sources = receipt
+        .sources
+        .iter()
+        .map(|source| source.source.as_str())
+        .collect::<Vec<_>>();
     let json = serde_json::json!({
         "query_id": receipt.query_id,
         "rows": receipt.rows,

@@ -44,28 +44,50 @@ pub fn of_engine(error: &EngineError, query_id: Option<&str>) -> Status {
         metadata.insert("end".to_owned(), place.range.end.to_string());
     }
     let remarks = [("note", &error.label), ("help", &error.help)];
-    let remarks = remarks.iter().filter_map(|(kind, text)| text.as_deref().map(|text| (*kind, text)));
+    let remarks = remarks
+        .iter()
+        .filter_map(|(kind, text)| text.as_deref().map(|text| (*kind, text)));
     build(grpc_code(error.code), error.code, &error.message, remarks, metadata)
 }
 
 /// An error of this server's own, under `code`.
 pub fn of_code(code: Code, message: &str, help: Option<&str>) -> Status {
-    build(grpc_code(code), code, message, help.map(|text| ("help", text)).into_iter(), HashMap::new())
+    build(
+        grpc_code(code),
+        code,
+        message,
+        help.map(|text| ("help", text)).into_iter(),
+        HashMap::new(),
+    )
 }
 
 /// A request this server understands and does not serve: UNIMPLEMENTED.
 pub fn unsupported(what: &str) -> Status {
-    of_code(Code::SRV003, &format!("{what} is not supported"), Some("this server answers read-only SQL; see GetSqlInfo"))
+    of_code(
+        Code::SRV003,
+        &format!("{what} is not supported"),
+        Some("this server answers read-only SQL; see GetSqlInfo"),
+    )
 }
 
 /// A request that cannot be read: INVALID_ARGUMENT.
 pub fn malformed(what: &str) -> Status {
-    build(tonic::Code::InvalidArgument, Code::SRV003, what, [].into_iter(), HashMap::new())
+    build(
+        tonic::Code::InvalidArgument,
+        Code::SRV003,
+        what,
+        [].into_iter(),
+        HashMap::new(),
+    )
 }
 
 /// Our own bug. What happened goes to the log, never to the caller.
 pub fn internal() -> Status {
-    of_code(Code::INT001, "internal error", Some("the server's log says more; please report it"))
+    of_code(
+        Code::INT001,
+        "internal error",
+        Some("the server's log says more; please report it"),
+    )
 }
 
 /// Brings a status that arrow-flight or tonic made into our shape. Statuses of ours pass unchanged.
@@ -101,7 +123,11 @@ fn build<'a>(
         }
     }
     let text = shortened(text);
-    Status::with_error_details(grpc, text, ErrorDetails::with_error_info(code.as_str(), DOMAIN, metadata))
+    Status::with_error_details(
+        grpc,
+        text,
+        ErrorDetails::with_error_info(code.as_str(), DOMAIN, metadata),
+    )
 }
 
 fn shortened(mut text: String) -> String {
@@ -128,7 +154,9 @@ pub fn diagnostic(status: &Status, sql: &str) -> Diagnostic {
     };
     let mut lines = status.message().lines();
     let first_line = lines.next().unwrap_or_default();
-    let first_line = first_line.strip_prefix(code.as_str()).map_or(first_line, |rest| rest.trim_start_matches(": "));
+    let first_line = first_line
+        .strip_prefix(code.as_str())
+        .map_or(first_line, |rest| rest.trim_start_matches(": "));
     let mut diagnostic = Diagnostic::error(code, first_line);
     let mut help = Vec::new();
     for line in lines {

@@ -80,7 +80,10 @@ pub struct Claims {
 /// Statement and parameters may hold values of people, so neither prints.
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claims").field("principal", &self.principal).field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("Claims")
+            .field("principal", &self.principal)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,7 +100,10 @@ impl Sealer {
         let mut key = [0; 32];
         random.fill(&mut key).map_err(|_| status::internal())?;
         let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| status::internal())?;
-        Ok(Self { key: LessSafeKey::new(key), random })
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            random,
+        })
     }
 
     /// Seals `claims`, valid from `now` for the lifetime of its kind.
@@ -154,10 +160,16 @@ fn milliseconds(time: SystemTime) -> u64 {
 
 fn not_valid(kind: Kind) -> Status {
     match kind {
-        Kind::Ticket => status::of_code(Code::SRV002, "this ticket is not valid", Some("ask for a new one with GetFlightInfo")),
-        Kind::Prepared => {
-            status::of_code(Code::SRV002, "this prepared statement is not valid", Some("prepare the statement again"))
-        }
+        Kind::Ticket => status::of_code(
+            Code::SRV002,
+            "this ticket is not valid",
+            Some("ask for a new one with GetFlightInfo"),
+        ),
+        Kind::Prepared => status::of_code(
+            Code::SRV002,
+            "this prepared statement is not valid",
+            Some("prepare the statement again"),
+        ),
     }
 }
 
@@ -200,7 +212,10 @@ mod tests {
             assert!(sealer.open(Kind::Ticket, &altered, "anna", now()).is_err(), "bit {bit}");
         }
         for length in 0..sealed.len() {
-            assert!(sealer.open(Kind::Ticket, &sealed[..length], "anna", now()).is_err(), "length {length}");
+            assert!(
+                sealer.open(Kind::Ticket, &sealed[..length], "anna", now()).is_err(),
+                "length {length}"
+            );
         }
     }
 

@@ -107,12 +107,12 @@ def main(uri, folder):
 
 
 def last_day_balances(connection):
-    """Accounts, and how many of them have no last-day balance equal to money in less money out."""
+    """Accounts, and how many of them have no last-day balance within a crown of money in less money out: amounts are rounded."""
     sql = """
       WITH net AS (SELECT account_id, sum(CASE WHEN type = 'PRIJEM' THEN amount ELSE -amount END) AS net, max(date) AS last
                    FROM settlement.trans GROUP BY account_id)
       SELECT count(*), sum(CASE WHEN found > 0 THEN 0 ELSE 1 END) FROM (
-        SELECT n.account_id, sum(CASE WHEN t.balance = n.net THEN 1 ELSE 0 END) AS found
+        SELECT n.account_id, sum(CASE WHEN abs(t.balance - n.net) <= 1 THEN 1 ELSE 0 END) AS found
         FROM net n JOIN settlement.trans t ON t.account_id = n.account_id AND t.date = n.last GROUP BY n.account_id) AS accounts"""
     return rows(connection, sql)[0]
 

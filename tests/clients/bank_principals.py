@@ -113,7 +113,8 @@ def metadata(uri):
         schema = connection.adbc_get_table_schema("loan", db_schema_filter="credit")
         equal(schema.names, ["loan_id", "account_id", "date", "amount", "status"], "karl: table schema")
         objects = connection.adbc_get_objects(depth="columns", table_name_filter="loan").read_all().to_pylist()
-        columns = objects[0]["catalog_db_schemas"][0]["db_schema_tables"][0]["table_columns"]
+        found = [table for schema in objects[0]["catalog_db_schemas"] for table in schema["db_schema_tables"] or []]
+        columns = [column for table in found if table["table_name"] == "loan" for column in table["table_columns"]]
         equal([column["column_name"] for column in columns], schema.names, "karl: columns of the metadata call")
     with connect(uri, "olga") as connection:
         equal(connection.adbc_current_catalog, "berka", "current catalog")

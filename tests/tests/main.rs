@@ -16,3 +16,5 @@ mod cli;
 mod policies;
 /// `queries/slt/**/*.slt`, the principal as the connection's name.
 mod slt;
+/// What a statement says when a source fails.
+mod source_failures;

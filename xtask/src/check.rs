@@ -12,9 +12,11 @@ use crate::workspace::Workspace;
 /// The spelling checker ships as a binary in a PyPI package of this version.
 const TYPOS: &str = "typos==1.52.0";
 
+type Step = fn(&Workspace) -> Result<()>;
+
 /// Runs every check, and fails after the last one if any failed, so that one run shows all.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    let steps: [(&str, fn(&Workspace) -> Result<()>); 5] = [
+    let steps: [(&str, Step); 5] = [
         ("fmt", fmt),
         ("tidy", tidy::tidy),
         ("typos", typos),

@@ -74,7 +74,7 @@ fn snippet(out: &mut String, place: &Place, label: Option<&str>, gutter: usize, 
     let run: String = std::iter::repeat_n(mark, run).collect();
     out.push_str(&format!("{:gutter$} |\n", ""));
     out.push_str(format!("{line:>gutter$} | {shown}").trim_end());
-    out.push_str(&format!("\n{:gutter$} | {:caret$}{run} {label}", "", "").trim_end());
+    out.push_str(format!("\n{:gutter$} | {:caret$}{run} {label}", "", "").trim_end());
     out.push('\n');
 }
 

@@ -142,13 +142,25 @@ impl BatchBuilder {
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let column = Column::new(field.data_type()).ok_or_else(|| {
-                let message = format!("`{table_name}.{}` has no reader for {}", field.name(), field.data_type());
+                let message = format!(
+                    "`{table_name}.{}` has no reader for {}",
+                    field.name(),
+                    field.data_type()
+                );
                 ConnectorError::new(source_name, ErrorClass::Statement, message)
             })?;
             columns.push(column);
         }
         let source_name = source_name.to_owned();
-        Ok(Self { source_name, table_name, schema, columns, rows: 0, bytes: 0, rows_max: rows_max.max(1) })
+        Ok(Self {
+            source_name,
+            table_name,
+            schema,
+            columns,
+            rows: 0,
+            bytes: 0,
+            rows_max: rows_max.max(1),
+        })
     }
 
     /// Appends one row: `append` is called once for each column, in order, with its index, and returns the bytes
@@ -182,15 +194,21 @@ impl BatchBuilder {
         let arrays = self.columns.iter_mut().map(Column::finish).collect();
         self.rows = 0;
         self.bytes = 0;
-        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map(Some).map_err(|_| {
-            // The one thing arrow can object to: NULL in a column that was described as never NULL.
-            let message = format!("`{}` holds NULL where its description allows none", self.table_name);
-            ConnectorError::new(&self.source_name, ErrorClass::Drift, message)
-        })
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map(Some)
+            .map_err(|_| {
+                // The one thing arrow can object to: NULL in a column that was described as never NULL.
+                let message = format!("`{}` holds NULL where its description allows none", self.table_name);
+                ConnectorError::new(&self.source_name, ErrorClass::Drift, message)
+            })
     }
 
     fn misfit(&self, index: usize, class: ErrorClass, why: Misfit) -> ConnectorError {
         let column = self.schema.fields().get(index).map_or("?", |field| field.name());
-        ConnectorError::new(&self.source_name, class, format!("`{}.{column}` {why}", self.table_name))
+        ConnectorError::new(
+            &self.source_name,
+            class,
+            format!("`{}.{column}` {why}", self.table_name),
+        )
     }
 }

@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(parse_decimal(b"12.300", 12, 2), Some(1_230));
         assert_eq!(parse_decimal(b"12.301", 12, 2), None, "a third decimal place");
         assert_eq!(parse_decimal(b"100.00", 4, 2), None, "five digits");
-        assert_eq!(parse_decimal(b"9999999999999999999999999999999999999.9", 38, 1), Some(10_i128.pow(38) - 1));
+        assert_eq!(
+            parse_decimal(b"9999999999999999999999999999999999999.9", 38, 1),
+            Some(10_i128.pow(38) - 1)
+        );
         for wrong in [&b""[..], b"-", b"1e5", b"1.2.3", b" 1", b"."] {
             assert_eq!(parse_decimal(wrong, 12, 2), None, "{wrong:?}");
         }

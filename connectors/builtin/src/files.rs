@@ -9,6 +9,7 @@
 mod describe;
 mod places;
 mod plan;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -17,27 +18,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use caliber_connector_spi::{
     BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionKind, OptionSpec,
-    QueryContext, RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, StatementLog,
-    TypeClass, TypeSet,
+    QueryContext, RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet,
 };
-use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use describe::Described;
 use places::{Refused, State};
+use scan::{Scan, changed, refused};
 
 /// The longest wait for a place among the source's scans.
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
-/// The size beyond which a batch is cut in two.
-const BATCH_BYTES_MAX: usize = 8 << 20;
 
 const EXACT: TypeSet = TypeSet::of(&[
     TypeClass::Bool,
@@ -160,9 +155,8 @@ fn table(name: &str, settings: &BTreeMap<String, String>) -> Result<TableSpec, S
     let path = settings
         .get("path")
         .ok_or_else(|| format!("table `{name}` has no `path`"))?;
-    match places::check(path) {
-        Err(Refused::Path(why)) => return Err(format!("the path of table `{name}` {why}")),
-        Err(_) | Ok(()) => {}
+    if let Err(Refused::Path(why)) = places::check(path) {
+        return Err(format!("the path of table `{name}` {why}"));
     }
     let extension = path.rsplit_once('.').map(|(_, extension)| extension);
     let shape = match settings.get("format").map(String::as_str).or(extension) {
@@ -215,8 +209,11 @@ struct Files {
     scans: Arc<Semaphore>,
     statement_timeout: Duration,
     /// The columns of each table in the last state of its files: CSV has to be read whole to know them.
-    columns: Arc<Mutex<BTreeMap<String, (State, Vec<RemoteColumn>)>>>,
+    columns: Arc<Mutex<Described>>,
 }
+
+/// By table, the state of its files and the columns found in it.
+type Described = BTreeMap<String, (State, Vec<RemoteColumn>)>;
 
 impl Files {
     fn error(&self, class: ErrorClass, message: impl Into<String>) -> ConnectorError {
@@ -386,7 +383,7 @@ impl SourceReader for Reader {
         let stream = plan::scan(&files.root()?, &spec, &state, query, self.context.batch_rows_max)
             .await
             .map_err(|error| refused(files, &spec, &error))?;
-        let scan = Scan {
+        let started = Scan {
             files: files.clone(),
             spec,
             state,
@@ -396,119 +393,8 @@ impl SourceReader for Reader {
             pending: Vec::new(),
             received: (0, 0),
             log: self.context.log.clone(),
-            _place: place,
+            place,
         };
-        Ok(futures::stream::try_unfold(Some(scan), next).boxed())
+        Ok(futures::stream::try_unfold(Some(started), scan::next).boxed())
     }
-}
-
-fn changed(files: &Files, spec: &TableSpec) -> ConnectorError {
-    files.error(
-        ErrorClass::Drift,
-        format!("the files of table `{}` changed while the query read them", spec.name),
-    )
-}
-
-/// An error of DataFusion's readers, without its text: it may hold paths and values.
-fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) -> ConnectorError {
-    match error.find_root() {
-        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => files
-            .error(
-                ErrorClass::Statement,
-                format!("the query over table `{}` cannot be planned", spec.name),
-            ),
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => files.error(
-            ErrorClass::Unavailable,
-            format!("a file of table `{}` cannot be read", spec.name),
-        ),
-        DataFusionError::ResourcesExhausted(_) => files.error(
-            ErrorClass::Limit,
-            format!("reading table `{}` takes too much memory", spec.name),
-        ),
-        _ => files.error(
-            ErrorClass::Data,
-            format!(
-                "a file of table `{}` is damaged, or holds a value of another type",
-                spec.name
-            ),
-        ),
-    }
-}
-
-/// One scan under way. Dropping it ends it.
-struct Scan {
-    files: Files,
-    spec: TableSpec,
-    state: State,
-    stream: SendableRecordBatchStream,
-    schema: SchemaRef,
-    deadline: Instant,
-    /// Parts of a batch that was too large, last first.
-    pending: Vec<RecordBatch>,
-    received: (usize, usize),
-    log: Arc<dyn StatementLog>,
-    _place: Arc<OwnedSemaphorePermit>,
-}
-
-impl Drop for Scan {
-    fn drop(&mut self) {
-        self.log.received(self.received.0, self.received.1);
-    }
-}
-
-async fn next(scan: Option<Scan>) -> Result<Option<(RecordBatch, Option<Scan>)>, ConnectorError> {
-    let Some(mut scan) = scan else { return Ok(None) };
-    loop {
-        while let Some(batch) = scan.pending.pop() {
-            if batch.num_rows() > 1
-                && batch.get_array_memory_size() > BATCH_BYTES_MAX
-                && sliced_bytes(&batch) > BATCH_BYTES_MAX
-            {
-                let half = batch.num_rows() / 2;
-                scan.pending.push(batch.slice(half, batch.num_rows() - half));
-                scan.pending.push(batch.slice(0, half));
-                continue;
-            }
-            let batch = shaped(&scan, &batch)?;
-            scan.received.0 += batch.num_rows();
-            scan.received.1 += sliced_bytes(&batch);
-            return Ok(Some((batch, Some(scan))));
-        }
-        match tokio::time::timeout_at(scan.deadline.into(), scan.stream.next()).await {
-            Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
-            Ok(Some(Ok(batch))) => scan.pending.push(batch),
-            Ok(Some(Err(error))) => return Err(refused(&scan.files, &scan.spec, &error)),
-            Ok(None) => return ended(scan).await,
-            Err(_) => return Err(scan.files.error(ErrorClass::Deadline, "the deadline passed")),
-        }
-    }
-}
-
-/// The end of a scan: an answer only if the files are still what they were when it began.
-async fn ended(scan: Scan) -> Result<Option<(RecordBatch, Option<Scan>)>, ConnectorError> {
-    let (files, spec) = (scan.files.clone(), scan.spec.clone());
-    let now = tokio::task::spawn_blocking(move || files.find(&spec)).await;
-    match now {
-        Ok(Ok(now)) if now == scan.state => Ok(None),
-        _ => Err(changed(&scan.files, &scan.spec)),
-    }
-}
-
-/// The batch in the very schema promised: nullability and metadata are the query's, not the file's.
-fn shaped(scan: &Scan, batch: &RecordBatch) -> Result<RecordBatch, ConnectorError> {
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(scan.schema.clone(), batch.columns().to_vec(), &options).map_err(|_| {
-        scan.files.error(
-            ErrorClass::Data,
-            format!("a file of table `{}` holds a value of another type", scan.spec.name),
-        )
-    })
-}
-
-fn sliced_bytes(batch: &RecordBatch) -> usize {
-    let sizes = batch
-        .columns()
-        .iter()
-        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
-    sizes.sum()
 }

@@ -16,4 +16,5 @@ mod sqlite;
 use caliber_connector_spi::ConnectorFactory;
 
 /// Every kind of source this build can read, in the order documentation lists them.
-pub static FACTORIES: &[&dyn ConnectorFactory] = &[&postgres::Factory, &mysql::Factory, &sqlite::Factory, &files::Factory];
+pub static FACTORIES: &[&dyn ConnectorFactory] =
+    &[&postgres::Factory, &mysql::Factory, &sqlite::Factory, &files::Factory];

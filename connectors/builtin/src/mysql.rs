@@ -58,7 +58,10 @@ impl ConnectorFactory for Factory {
 
     fn open(&self, source: &SourceSpec) -> Result<Arc<dyn Connector>, ConnectorError> {
         let wrong = |message: &str| ConnectorError::new(&source.name, ErrorClass::Options, message);
-        let url = source.options.secret("url").ok_or_else(|| wrong("option `url` is missing"))?;
+        let url = source
+            .options
+            .secret("url")
+            .ok_or_else(|| wrong("option `url` is missing"))?;
         // The driver's own error may quote the address, so it is not passed on.
         let opts = Opts::from_url(url)
             .map_err(|_| wrong("option `url` is not an address such as mysql://user:password@host:port/database"))?;
@@ -83,7 +86,9 @@ struct Mysql {
 
 impl fmt::Debug for Mysql {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mysql").field("source", &self.source_name).finish_non_exhaustive()
+        f.debug_struct("Mysql")
+            .field("source", &self.source_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +103,12 @@ impl Connector for Mysql {
     }
 
     fn reader(&self, context: QueryContext) -> Arc<dyn SourceReader> {
-        Arc::new(reader::Reader::new(&self.source_name, self.pool.clone(), self.statement_timeout, context))
+        Arc::new(reader::Reader::new(
+            &self.source_name,
+            self.pool.clone(),
+            self.statement_timeout,
+            context,
+        ))
     }
 
     fn statement(&self, query: &RemoteQuery) -> Option<String> {

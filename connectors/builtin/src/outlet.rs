@@ -42,13 +42,15 @@ pub struct Outlet {
     flow: Arc<Flow>,
     sender: mpsc::UnboundedSender<Item>,
     slots: Arc<Semaphore>,
-    runtime: tokio::runtime::Handle,
     rows: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 enum Item {
-    Batch(RecordBatch, #[expect(dead_code, reason = "held until the batch is taken")] Hold),
+    Batch(
+        RecordBatch,
+        #[expect(dead_code, reason = "held until the batch is taken")] Hold,
+    ),
     Failed(ConnectorError),
     Complete,
 }
@@ -100,7 +102,11 @@ impl Flow {
 
     /// The error of a read that the deadline ended.
     pub fn deadline_error(&self) -> ConnectorError {
-        ConnectorError::new(&self.source_name, ErrorClass::Deadline, "the query's deadline passed while it was read")
+        ConnectorError::new(
+            &self.source_name,
+            ErrorClass::Deadline,
+            "the query's deadline passed while it was read",
+        )
     }
 
     /// A pipe for one read. To be called within a Tokio runtime.
@@ -110,7 +116,6 @@ impl Flow {
             flow: self.clone(),
             sender,
             slots: Arc::new(Semaphore::new(BATCHES_WAITING_MAX)),
-            runtime: tokio::runtime::Handle::current(),
             rows: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         };
@@ -130,7 +135,10 @@ fn batches(receiver: mpsc::UnboundedReceiver<Item>, source_name: String) -> Batc
                 Some(Item::Complete) => None,
                 None => {
                     let message = "the read ended before the source said that its result is complete";
-                    Some((Err(ConnectorError::new(source_name, ErrorClass::Unavailable, message)), None))
+                    Some((
+                        Err(ConnectorError::new(source_name, ErrorClass::Unavailable, message)),
+                        None,
+                    ))
                 }
             }
         }
@@ -151,11 +159,6 @@ impl Outlet {
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// `send` for a thread outside the runtime.
-    pub fn send_blocking(&self, batch: RecordBatch) -> Result<(), Stop> {
-        self.runtime.block_on(self.send(batch))
     }
 
     /// Resolves when the consumer went away or the deadline passed.
@@ -203,7 +206,10 @@ impl Outlet {
 
     fn buffer(&self, bytes: usize) -> Result<Hold, Stop> {
         let before = self.flow.buffered_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let hold = Buffered { flow: self.flow.clone(), bytes };
+        let hold = Buffered {
+            flow: self.flow.clone(),
+            bytes,
+        };
         if before.saturating_add(bytes) > self.flow.buffer_bytes_max {
             return Err(Stop::Full);
         }
@@ -213,6 +219,8 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.flow.log.received(self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        self.flow
+            .log
+            .received(self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
     }
 }

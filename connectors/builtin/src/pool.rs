@@ -77,7 +77,9 @@ pub struct Lease<C: Connect> {
 
 impl<C: Connect> Clone for Pool<C> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self {
+            inner: self.inner.clone(),
+        }
     }
 }
 
@@ -188,14 +190,20 @@ impl<C: Connect> Lease<C> {
 
 impl<C: Connect> Drop for Lease<C> {
     fn drop(&mut self) {
-        let (Some(mut connection), Some(permit)) = (self.connection.take(), self.permit.take()) else { return };
+        let (Some(mut connection), Some(permit)) = (self.connection.take(), self.permit.take()) else {
+            return;
+        };
         if !self.settled || self.opened.elapsed() >= LIFETIME_MAX {
             return;
         }
         let (pool, opened) = (self.pool.clone(), self.opened);
         self.runtime.spawn(async move {
             if within(pool.connect.reset(&mut connection)).await {
-                pool.idle.lock().push(Idle { connection, opened, since: Instant::now() });
+                pool.idle.lock().push(Idle {
+                    connection,
+                    opened,
+                    since: Instant::now(),
+                });
             }
             drop(permit);
         });

@@ -64,11 +64,14 @@ impl ConnectorFactory for Factory {
 
     fn open(&self, source: &SourceSpec) -> Result<Arc<dyn Connector>, ConnectorError> {
         let wrong = |message: &str| ConnectorError::new(&source.name, ErrorClass::Options, message);
-        let url = source.options.secret("url").ok_or_else(|| wrong("option `url` is missing"))?;
+        let url = source
+            .options
+            .secret("url")
+            .ok_or_else(|| wrong("option `url` is missing"))?;
         // The driver's own error may quote the address, so it is not passed on.
-        let config: tokio_postgres::Config = url.parse().map_err(|_| {
-            wrong("option `url` is not an address such as postgres://user:password@host:port/database")
-        })?;
+        let config: tokio_postgres::Config = url
+            .parse()
+            .map_err(|_| wrong("option `url` is not an address such as postgres://user:password@host:port/database"))?;
         let tls = tls::choose(source, &config)?;
         let sessions = Sessions::new(&source.name, config, tls, source.statement_timeout);
         Ok(Arc::new(Postgres {
@@ -90,7 +93,9 @@ struct Postgres {
 
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Postgres").field("source", &self.source_name).finish_non_exhaustive()
+        f.debug_struct("Postgres")
+            .field("source", &self.source_name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +110,12 @@ impl Connector for Postgres {
     }
 
     fn reader(&self, context: QueryContext) -> Arc<dyn SourceReader> {
-        Arc::new(reader::Reader::new(&self.source_name, self.pool.clone(), self.statement_timeout, context))
+        Arc::new(reader::Reader::new(
+            &self.source_name,
+            self.pool.clone(),
+            self.statement_timeout,
+            context,
+        ))
     }
 
     fn statement(&self, query: &RemoteQuery) -> Option<String> {

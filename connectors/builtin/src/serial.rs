@@ -37,7 +37,11 @@ pub struct Turn<C> {
 impl<C> Serial<C> {
     /// No connection yet.
     pub fn new(source_name: &str, flow: Arc<Flow>) -> Self {
-        Self { source_name: source_name.to_owned(), flow, slot: Arc::new(Mutex::new(Slot::Fresh)) }
+        Self {
+            source_name: source_name.to_owned(),
+            flow,
+            slot: Arc::new(Mutex::new(Slot::Fresh)),
+        }
     }
 
     /// Waits for the read in flight, if any, to have left the source; not for it to be consumed. Comes with the

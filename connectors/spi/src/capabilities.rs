@@ -133,7 +133,10 @@ impl Capabilities {
                 self.like && self.operand(self.equality, expr, table) && is_plain_pattern(pattern)
             }
             Expr::Column(index) => {
-                table.columns.get(*index).is_some_and(|column| column.comparable && column.data_type == DataType::Boolean)
+                table
+                    .columns
+                    .get(*index)
+                    .is_some_and(|column| column.comparable && column.data_type == DataType::Boolean)
                     && self.equality.holds(&DataType::Boolean)
             }
             Expr::Value(_) => false,
@@ -142,9 +145,10 @@ impl Capabilities {
 
     fn operand(&self, classes: TypeSet, expr: &Expr, table: &RemoteTable) -> bool {
         match expr {
-            Expr::Column(index) => {
-                table.columns.get(*index).is_some_and(|column| column.comparable && classes.holds(&column.data_type))
-            }
+            Expr::Column(index) => table
+                .columns
+                .get(*index)
+                .is_some_and(|column| column.comparable && classes.holds(&column.data_type)),
             Expr::Value(value) => self.value(classes, value),
             _ => false,
         }

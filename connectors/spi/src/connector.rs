@@ -97,6 +97,9 @@ pub trait StatementLog: Send + Sync {
 
 impl Debug for QueryContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueryContext").field("query_id", &self.query_id).field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("QueryContext")
+            .field("query_id", &self.query_id)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
     }
 }

@@ -43,6 +43,10 @@ pub struct ConnectorError {
 impl ConnectorError {
     /// An error of `source_name`.
     pub fn new(source_name: impl Into<String>, class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { source_name: source_name.into(), class, message: message.into() }
+        Self {
+            source_name: source_name.into(),
+            class,
+            message: message.into(),
+        }
     }
 }

@@ -139,9 +139,18 @@ struct Renderer<'a> {
 
 /// The statement for `query` in `dialect`.
 pub fn render(query: &RemoteQuery, dialect: &dyn Dialect) -> RenderedQuery {
-    let mut renderer = Renderer { dialect, binder: Binder { dialect, parameters: Vec::new() } };
+    let mut renderer = Renderer {
+        dialect,
+        binder: Binder {
+            dialect,
+            parameters: Vec::new(),
+        },
+    };
     let sql = renderer.relation(&query.root);
-    RenderedQuery { sql, parameters: renderer.binder.parameters }
+    RenderedQuery {
+        sql,
+        parameters: renderer.binder.parameters,
+    }
 }
 
 impl Renderer<'_> {
@@ -222,7 +231,10 @@ impl Renderer<'_> {
     }
 
     fn column(&self, table: &RemoteTable, index: usize) -> String {
-        table.columns.get(index).map_or_else(|| "NULL".to_owned(), |column| self.dialect.identifier(&column.name))
+        table
+            .columns
+            .get(index)
+            .map_or_else(|| "NULL".to_owned(), |column| self.dialect.identifier(&column.name))
     }
 
     fn expr(&mut self, expr: &Expr, table: &RemoteTable) -> String {
@@ -246,7 +258,10 @@ impl Renderer<'_> {
             }
             Expr::InKeys { column, keys } => {
                 let quoted = self.column(table, *column);
-                let operand = Operand { table, column: Some(*column) };
+                let operand = Operand {
+                    table,
+                    column: Some(*column),
+                };
                 self.dialect.in_keys(&quoted, keys, operand, &mut self.binder)
             }
             Expr::Like { expr, pattern } => {
@@ -288,7 +303,13 @@ impl Renderer<'_> {
 }
 
 fn operand<'a>(table: &'a RemoteTable, sides: &[&Expr]) -> Operand<'a> {
-    let column = sides.iter().find_map(|side| if let Expr::Column(index) = side { Some(*index) } else { None });
+    let column = sides.iter().find_map(|side| {
+        if let Expr::Column(index) = side {
+            Some(*index)
+        } else {
+            None
+        }
+    });
     Operand { table, column }
 }
 
@@ -302,11 +323,18 @@ fn side<'a>(expr: &'a Expr, sql: Option<&'a str>) -> Side<'a> {
 /// The same relation fetching every column of its table.
 fn widen(relation: &Relation) -> Relation {
     match relation {
-        Relation::Scan { table, .. } => Relation::Scan { table: table.clone(), columns: (0..table.columns.len()).collect() },
-        Relation::Filter { input, predicate } => {
-            Relation::Filter { input: Box::new(widen(input)), predicate: predicate.clone() }
-        }
-        Relation::Limit { input, rows } => Relation::Limit { input: Box::new(widen(input)), rows: *rows },
+        Relation::Scan { table, .. } => Relation::Scan {
+            table: table.clone(),
+            columns: (0..table.columns.len()).collect(),
+        },
+        Relation::Filter { input, predicate } => Relation::Filter {
+            input: Box::new(widen(input)),
+            predicate: predicate.clone(),
+        },
+        Relation::Limit { input, rows } => Relation::Limit {
+            input: Box::new(widen(input)),
+            rows: *rows,
+        },
     }
 }
 

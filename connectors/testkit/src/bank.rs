@@ -45,15 +45,27 @@ fn note_absence(folder: &Path) {
 async fn load(folder: &Path) -> Result<Bank> {
     let postgres = Postgres::shared()?;
     let settlement_url = postgres.create_database("settlement").await?;
-    load_settlement(postgres, &script(folder, "settlement.sql.gz")?).await.context("settlement.sql.gz")?;
+    load_settlement(postgres, &script(folder, "settlement.sql.gz")?)
+        .await
+        .context("settlement.sql.gz")?;
     let mariadb = MariaDb::shared()?;
     let credit_url = mariadb.create_database("credit").await?;
-    mariadb.run("credit", &script(folder, "credit.sql.gz")?).await.context("credit.sql.gz")?;
+    mariadb
+        .run("credit", &script(folder, "credit.sql.gz")?)
+        .await
+        .context("credit.sql.gz")?;
     let accounting_db = postgres.scratch().join("accounting.db");
     let accounting = rusqlite::Connection::open(&accounting_db)?;
-    accounting.execute_batch(&script(folder, "accounting.sql.gz")?).context("accounting.sql.gz")?;
+    accounting
+        .execute_batch(&script(folder, "accounting.sql.gz")?)
+        .context("accounting.sql.gz")?;
     let project = folder.join("project").canonicalize()?;
-    Ok(Bank { settlement_url, credit_url, accounting_db, project })
+    Ok(Bank {
+        settlement_url,
+        credit_url,
+        accounting_db,
+        project,
+    })
 }
 
 fn script(folder: &Path, name: &str) -> Result<String> {

@@ -30,9 +30,53 @@ pub const NUMBERS: usize = 50_000;
 
 /// Texts that careless comparisons confuse: case, accents, composition, blanks, quotes, patterns, other scripts.
 pub const TEXTS: &[&str] = &[
-    "abc", "ABC", "Abc", "abc ", " abc", "äbc", "a\u{308}bc", "ÄBC", "abcd", "ab", "", " ", "  ", "O'Brien", "A\"B", "a\\c",
-    "a\\\\c", "a%c", "a_c", "100%", "_", "%", "ß", "ss", "SS", "é", "e\u{301}", "I", "i", "ı", "İ", "中文", "中", "😀", "😀b",
-    "line\nbreak", "tab\there", "ſ", "s", "a;DROP TABLE hostile;--", "$1", "?", ":x", "Z", "z", "\u{fffd}", "\u{10ffff}",
+    "abc",
+    "ABC",
+    "Abc",
+    "abc ",
+    " abc",
+    "äbc",
+    "a\u{308}bc",
+    "ÄBC",
+    "abcd",
+    "ab",
+    "",
+    " ",
+    "  ",
+    "O'Brien",
+    "A\"B",
+    "a\\c",
+    "a\\\\c",
+    "a%c",
+    "a_c",
+    "100%",
+    "_",
+    "%",
+    "ß",
+    "ss",
+    "SS",
+    "é",
+    "e\u{301}",
+    "I",
+    "i",
+    "ı",
+    "İ",
+    "中文",
+    "中",
+    "😀",
+    "😀b",
+    "line\nbreak",
+    "tab\there",
+    "ſ",
+    "s",
+    "a;DROP TABLE hostile;--",
+    "$1",
+    "?",
+    ":x",
+    "Z",
+    "z",
+    "\u{fffd}",
+    "\u{10ffff}",
 ];
 
 /// One source, loaded for the suite.
@@ -105,11 +149,19 @@ fn context(batch_rows_max: usize) -> QueryContext {
 }
 
 fn scan(table: &Arc<RemoteTable>, columns: Vec<usize>) -> Relation {
-    Relation::Scan { table: table.clone(), columns }
+    Relation::Scan {
+        table: table.clone(),
+        columns,
+    }
 }
 
 fn filtered(input: Relation, predicate: Expr) -> RemoteQuery {
-    RemoteQuery { root: Relation::Filter { input: Box::new(input), predicate } }
+    RemoteQuery {
+        root: Relation::Filter {
+            input: Box::new(input),
+            predicate,
+        },
+    }
 }
 
 async fn read(reader: &dyn SourceReader, query: &RemoteQuery) -> Result<RecordBatch, ConnectorError> {
@@ -131,11 +183,20 @@ impl<'a> Source<'a> {
     async fn open(fixture: &'a Fixture) -> Self {
         let connector = fixture.factory.open(&fixture.spec).expect("opens");
         let schema = connector.introspect().await.expect("is described");
-        Self { fixture, connector, schema }
+        Self {
+            fixture,
+            connector,
+            schema,
+        }
     }
 
     fn table(&self, name: &str) -> Arc<RemoteTable> {
-        Arc::new(self.schema.table(name).unwrap_or_else(|| panic!("no table `{name}`")).clone())
+        Arc::new(
+            self.schema
+                .table(name)
+                .unwrap_or_else(|| panic!("no table `{name}`"))
+                .clone(),
+        )
     }
 
     fn reader(&self) -> Arc<dyn SourceReader> {
@@ -146,9 +207,15 @@ impl<'a> Source<'a> {
         let hostile = self.table("hostile");
         let id = hostile.column("id").expect("a column `id`");
         assert!(!id.nullable && id.data_type.is_integer());
-        assert!(self.schema.tables.is_sorted_by(|a, b| a.name < b.name), "tables are sorted by name");
+        assert!(
+            self.schema.tables.is_sorted_by(|a, b| a.name < b.name),
+            "tables are sorted by name"
+        );
         for (index, column) in hostile.columns.iter().enumerate() {
-            assert!(!hostile.columns[..index].iter().any(|other| other.name == column.name), "names are unique");
+            assert!(
+                !hostile.columns[..index].iter().any(|other| other.name == column.name),
+                "names are unique"
+            );
         }
     }
 
@@ -156,8 +223,14 @@ impl<'a> Source<'a> {
         let hostile = self.table("hostile");
         let everything = scan(&hostile, (0..hostile.columns.len()).collect());
         let reader = self.reader();
-        let all = read(&*reader, &RemoteQuery { root: everything }).await.expect("reads everything");
-        let id = hostile.columns.iter().position(|column| column.name == "id").expect("a column `id`");
+        let all = read(&*reader, &RemoteQuery { root: everything })
+            .await
+            .expect("reads everything");
+        let id = hostile
+            .columns
+            .iter()
+            .position(|column| column.name == "id")
+            .expect("a column `id`");
         let ids = local::integers(all.column(id));
         let mut pushed = 0;
         for predicate in predicates::predicates(&hostile, &all) {
@@ -167,7 +240,8 @@ impl<'a> Source<'a> {
             pushed += 1;
             let query = filtered(scan(&hostile, vec![id]), predicate.clone());
             let found = read(&*reader, &query).await;
-            let found = found.unwrap_or_else(|error| panic!("{error}\n{predicate:?}\n{:?}", self.connector.statement(&query)));
+            let found =
+                found.unwrap_or_else(|error| panic!("{error}\n{predicate:?}\n{:?}", self.connector.statement(&query)));
             let mut found = local::integers(found.column(0));
             let mut expected: Vec<i128> = (0..all.num_rows())
                 .filter(|row| local::evaluate(&predicate, &all, *row) == Some(true))
@@ -176,33 +250,51 @@ impl<'a> Source<'a> {
             found.sort_unstable();
             expected.sort_unstable();
             let statement = self.connector.statement(&query);
-            assert_eq!(found, expected, "pushed (left) and local (right) differ: {predicate:?}\n{statement:?}");
+            assert_eq!(
+                found, expected,
+                "pushed (left) and local (right) differ: {predicate:?}\n{statement:?}"
+            );
         }
-        let declares_any = hostile.columns.iter().any(|column| {
-            column.comparable && self.connector.capabilities().equality.holds(&column.data_type)
-        });
+        let declares_any = hostile
+            .columns
+            .iter()
+            .any(|column| column.comparable && self.connector.capabilities().equality.holds(&column.data_type));
         assert!(!declares_any || pushed > 100, "only {pushed} predicates were pushed");
     }
 
     async fn keys_of_any_number(&self) {
         let numbers = self.table("numbers");
-        let id = numbers.columns.iter().position(|column| column.name == "id").expect("a column `id`");
+        let id = numbers
+            .columns
+            .iter()
+            .position(|column| column.name == "id")
+            .expect("a column `id`");
         let data_type = &numbers.columns[id].data_type;
         let reader = self.reader();
         for count in [0, 1, 1_000, 20_000] {
             // Every other key is in the table.
-            let keys = Int64Array::from_iter_values((0..count).map(|key| key * 2 + i64::try_from(NUMBERS).expect("fits") - count));
+            let keys = Int64Array::from_iter_values(
+                (0..count).map(|key| key * 2 + i64::try_from(NUMBERS).expect("fits") - count),
+            );
             let keys: ArrayRef = cast(&keys, data_type).expect("an integer type");
-            let predicate = Expr::InKeys { column: id, keys: keys.clone() };
+            let predicate = Expr::InKeys {
+                column: id,
+                keys: keys.clone(),
+            };
             if !self.connector.capabilities().evaluates(&predicate, &numbers) {
                 continue;
             }
             let query = filtered(scan(&numbers, vec![id]), predicate);
-            let found = read(&*reader, &query).await.unwrap_or_else(|error| panic!("{count} keys: {error}"));
+            let found = read(&*reader, &query)
+                .await
+                .unwrap_or_else(|error| panic!("{count} keys: {error}"));
             let mut found = local::integers(found.column(0));
             found.sort_unstable();
             let rows = i128::try_from(NUMBERS).expect("fits");
-            let expected: Vec<i128> = local::integers(&keys).into_iter().filter(|key| (0..rows).contains(key)).collect();
+            let expected: Vec<i128> = local::integers(&keys)
+                .into_iter()
+                .filter(|key| (0..rows).contains(key))
+                .collect();
             assert_eq!(found, expected, "{count} keys");
         }
     }
@@ -210,13 +302,22 @@ impl<'a> Source<'a> {
     async fn limits_and_no_columns(&self) {
         let numbers = self.table("numbers");
         let reader = self.reader();
-        let none = RemoteQuery { root: scan(&numbers, vec![]) };
-        assert_eq!(read(&*reader, &none).await.expect("counts").num_rows(), NUMBERS, "a scan without columns has rows");
+        let none = RemoteQuery {
+            root: scan(&numbers, vec![]),
+        };
+        assert_eq!(
+            read(&*reader, &none).await.expect("counts").num_rows(),
+            NUMBERS,
+            "a scan without columns has rows"
+        );
         if !self.connector.capabilities().limit {
             return;
         }
         for rows in [0, 1, 7, 20_000] {
-            let root = Relation::Limit { input: Box::new(scan(&numbers, vec![0])), rows };
+            let root = Relation::Limit {
+                input: Box::new(scan(&numbers, vec![0])),
+                rows,
+            };
             let found = read(&*reader, &RemoteQuery { root }).await.expect("limits");
             assert_eq!(found.num_rows() as u64, rows);
         }
@@ -224,7 +325,9 @@ impl<'a> Source<'a> {
 
     async fn batches_are_bounded(&self) {
         let numbers = self.table("numbers");
-        let query = RemoteQuery { root: scan(&numbers, (0..numbers.columns.len()).collect()) };
+        let query = RemoteQuery {
+            root: scan(&numbers, (0..numbers.columns.len()).collect()),
+        };
         let mut answers: Vec<Vec<i128>> = Vec::new();
         for batch_rows_max in [1, 7, 8192] {
             let reader = self.connector.reader(context(batch_rows_max));
@@ -232,7 +335,11 @@ impl<'a> Source<'a> {
             let mut ids = Vec::new();
             while let Some(batch) = batches.next().await {
                 let batch = batch.expect("a batch");
-                assert!((1..=batch_rows_max).contains(&batch.num_rows()), "{} rows", batch.num_rows());
+                assert!(
+                    (1..=batch_rows_max).contains(&batch.num_rows()),
+                    "{} rows",
+                    batch.num_rows()
+                );
                 assert_eq!(batch.schema(), query.schema());
                 ids.extend(local::integers(batch.column_by_name("id").expect("a column `id`")));
             }
@@ -240,12 +347,17 @@ impl<'a> Source<'a> {
             assert_eq!(ids.len(), NUMBERS);
             answers.push(ids);
         }
-        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "the rows do not depend on the size of batches");
+        assert!(
+            answers.windows(2).all(|pair| pair[0] == pair[1]),
+            "the rows do not depend on the size of batches"
+        );
     }
 
     async fn an_unconsumed_read_blocks_no_other(&self) {
         let numbers = self.table("numbers");
-        let query = RemoteQuery { root: scan(&numbers, (0..numbers.columns.len()).collect()) };
+        let query = RemoteQuery {
+            root: scan(&numbers, (0..numbers.columns.len()).collect()),
+        };
         let reader = self.connector.reader(context(128));
         // Three at once, so that there are more reads than connections.
         let mut held: Vec<BatchStream> = Vec::new();
@@ -263,19 +375,30 @@ impl<'a> Source<'a> {
 
     async fn a_dropped_stream_leaves_the_query_its_snapshot(&self) {
         let numbers = self.table("numbers");
-        let query = RemoteQuery { root: scan(&numbers, (0..numbers.columns.len()).collect()) };
+        let query = RemoteQuery {
+            root: scan(&numbers, (0..numbers.columns.len()).collect()),
+        };
         let reader = self.connector.reader(context(16));
         for _ in 0..5 {
             let mut batches = reader.read(&query).await.expect("reads");
             batches.next().await.expect("a batch").expect("a batch");
         }
-        assert_eq!(read(&*reader, &query).await.expect("reads to the end").num_rows(), NUMBERS);
+        assert_eq!(
+            read(&*reader, &query).await.expect("reads to the end").num_rows(),
+            NUMBERS
+        );
     }
 
     async fn writes_are_refused(&self) {
         let Some(view) = self.fixture.writes else { return };
         let table = self.table(view);
-        let error = read(&*self.reader(), &RemoteQuery { root: scan(&table, vec![0]) }).await;
+        let error = read(
+            &*self.reader(),
+            &RemoteQuery {
+                root: scan(&table, vec![0]),
+            },
+        )
+        .await;
         let error = error.err().unwrap_or_else(|| panic!("`{view}` wrote"));
         self.is_safe(&error);
     }
@@ -283,13 +406,19 @@ impl<'a> Source<'a> {
     async fn a_read_ends_with_its_stream_and_its_deadline(&self) {
         let Some(slow) = &self.fixture.slow else { return };
         let table = self.table(slow.view);
-        let query = RemoteQuery { root: scan(&table, vec![0]) };
+        let query = RemoteQuery {
+            root: scan(&table, vec![0]),
+        };
         // Dropped.
         let batches = self.reader().read(&query).await.expect("begins");
         wait_until(|| async { (slow.running)().await > 0 }, "the statement runs").await;
         drop(batches);
         let dropped = Instant::now();
-        wait_until(|| async { (slow.running)().await == 0 }, "the dropped statement has ended").await;
+        wait_until(
+            || async { (slow.running)().await == 0 },
+            "the dropped statement has ended",
+        )
+        .await;
         assert!(dropped.elapsed() < CANCEL_WITHIN * 2, "it took {:?}", dropped.elapsed());
         // Expired, though nobody polls the stream.
         let mut brief = context(8192);
@@ -297,14 +426,24 @@ impl<'a> Source<'a> {
         let deadline = brief.deadline;
         let mut batches = self.connector.reader(brief).read(&query).await.expect("begins");
         wait_until(|| async { (slow.running)().await > 0 }, "the statement runs").await;
-        wait_until(|| async { (slow.running)().await == 0 }, "the expired statement has ended").await;
+        wait_until(
+            || async { (slow.running)().await == 0 },
+            "the expired statement has ended",
+        )
+        .await;
         assert!(Instant::now() < deadline + CANCEL_WITHIN * 2);
-        let error = batches.next().await.expect("an error, not the end").expect_err("an error, not a batch");
+        let error = batches
+            .next()
+            .await
+            .expect("an error, not the end")
+            .expect_err("an error, not a batch");
         assert_eq!(error.class, ErrorClass::Deadline, "{error}");
         self.is_safe(&error);
         // Whoever borrows the connection next is not cancelled.
         let numbers = self.table("numbers");
-        let query = RemoteQuery { root: scan(&numbers, vec![0]) };
+        let query = RemoteQuery {
+            root: scan(&numbers, vec![0]),
+        };
         assert_eq!(read(&*self.reader(), &query).await.expect("reads").num_rows(), NUMBERS);
     }
 
@@ -324,7 +463,10 @@ async fn wait_until<F: Future<Output = bool>>(condition: impl Fn() -> F, what: &
 
 fn is_safe(fixture: &Fixture, spec: &SourceSpec, error: &ConnectorError) {
     let shown = format!("{error} {error:?}");
-    assert!(error.to_string().starts_with(&format!("source `{}`: ", spec.name)), "{shown}");
+    assert!(
+        error.to_string().starts_with(&format!("source `{}`: ", spec.name)),
+        "{shown}"
+    );
     for secret in &fixture.secrets {
         assert!(!shown.contains(secret.as_str()), "a secret in {shown}");
     }
@@ -342,7 +484,11 @@ async fn refusals_name_the_source_and_nothing_else(fixture: &Fixture) {
             Ok(connector) => connector.introspect().await.expect_err("a broken source is an error"),
             Err(error) => error,
         };
-        assert!(begun.elapsed() < Duration::from_secs(6), "it took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(6),
+            "it took {:?}",
+            begun.elapsed()
+        );
         is_safe(fixture, spec, &error);
         let expected = [ErrorClass::Denied, ErrorClass::Unavailable, ErrorClass::Options];
         assert!(expected.contains(&error.class), "{error:?}");

@@ -25,7 +25,10 @@ impl MariaDb {
     /// The one server of this test process.
     pub fn shared() -> Result<&'static Self> {
         static SHARED: OnceLock<Result<MariaDb, String>> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start().map_err(|error| format!("{error:#}"))).as_ref().map_err(|error| anyhow!("{error}"))
+        SHARED
+            .get_or_init(|| Self::start().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| anyhow!("{error}"))
     }
 
     /// Starts a server of its own. It ends when the value is dropped, or with the process.
@@ -89,7 +92,8 @@ impl MariaDb {
 
     /// Makes an empty database, and gives its address.
     pub async fn create_database(&self, name: &str) -> Result<String> {
-        self.run("mysql", &format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4")).await?;
+        self.run("mysql", &format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4"))
+            .await?;
         Ok(self.url(name))
     }
 
@@ -99,7 +103,9 @@ impl MariaDb {
         for statement in sql.split(";\n") {
             let statement = statement.trim();
             if !statement.is_empty() {
-                connection.query_drop(statement.strip_suffix(';').unwrap_or(statement)).await?;
+                connection
+                    .query_drop(statement.strip_suffix(';').unwrap_or(statement))
+                    .await?;
             }
         }
         Ok(connection.disconnect().await?)
@@ -127,7 +133,9 @@ impl MariaDb {
     pub fn statements_since(&self, mark: usize) -> Vec<String> {
         let log = self.general_log();
         let taken = log.get(mark..).unwrap_or_default().lines().filter_map(|line| {
-            ["Execute\t", "Query\t"].iter().find_map(|verb| Some(line.split_once(verb)?.1.to_owned()))
+            ["Execute\t", "Query\t"]
+                .iter()
+                .find_map(|verb| Some(line.split_once(verb)?.1.to_owned()))
         });
         taken.collect()
     }

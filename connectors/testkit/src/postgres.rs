@@ -24,7 +24,10 @@ impl Postgres {
     /// The one server of this test process.
     pub fn shared() -> Result<&'static Self> {
         static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start().map_err(|error| format!("{error:#}"))).as_ref().map_err(|error| anyhow!("{error}"))
+        SHARED
+            .get_or_init(|| Self::start().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| anyhow!("{error}"))
     }
 
     /// Starts a server of its own. It ends when the value is dropped, or with the process.
@@ -35,28 +38,52 @@ impl Postgres {
         let home = Home::new("caliber-postgres-", &["postgres"])?;
         let password = home.write("password", PASSWORD)?;
         let data = home.folder().join("data");
-        let text = |path: &PathBuf| path.to_str().map(str::to_owned).context("a folder whose name is not UTF-8");
+        let text = |path: &PathBuf| {
+            path.to_str()
+                .map(str::to_owned)
+                .context("a folder whose name is not UTF-8")
+        };
         let (password, data) = (text(&password)?, text(&data)?);
         home.run(
             &initdb,
             &[
-                "--pgdata", &data, "--username", USER, "--pwfile", &password, "--auth", "scram-sha-256", "--encoding",
-                "UTF8", "--locale", "C.UTF-8", "--no-sync",
+                "--pgdata",
+                &data,
+                "--username",
+                USER,
+                "--pwfile",
+                &password,
+                "--auth",
+                "scram-sha-256",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C.UTF-8",
+                "--no-sync",
             ],
         )?;
-        let server = Server::start(home, &postgres, "QUIT", "database system is ready to accept", |port, _| {
-            let mut arguments = vec!["-D".to_owned(), data.clone(), "-p".to_owned(), port.to_string()];
-            for setting in SETTINGS {
-                arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
-            }
-            arguments
-        })?;
+        let server = Server::start(
+            home,
+            &postgres,
+            "QUIT",
+            "database system is ready to accept",
+            |port, _| {
+                let mut arguments = vec!["-D".to_owned(), data.clone(), "-p".to_owned(), port.to_string()];
+                for setting in SETTINGS {
+                    arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
+                }
+                arguments
+            },
+        )?;
         Ok(Self { server })
     }
 
     /// The address of `database`, for its owner.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.server.port())
+        format!(
+            "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
+            self.server.port()
+        )
     }
 
     /// The port it listens on, on 127.0.0.1.

@@ -49,17 +49,30 @@ pub struct Server {
 /// The program `name`: in PATH, or in one of `folders` (the last by name wins: the newest version).
 pub fn program(name: &str, folders: &[PathBuf], package: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = folders.iter().rev().cloned().chain(std::env::split_paths(&path)).map(|folder| folder.join(name));
+    let found = folders
+        .iter()
+        .rev()
+        .cloned()
+        .chain(std::env::split_paths(&path))
+        .map(|folder| folder.join(name));
     found
         .into_iter()
-        .find(|program| program.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0))
+        .find(|program| {
+            program
+                .metadata()
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
         .with_context(|| format!("`{name}` is not installed; install the package `{package}` (cargo xtask test does)"))
 }
 
 impl Home {
     /// An empty folder. Where the tests run as root, it belongs to the first of `accounts` that exists.
     pub fn new(prefix: &str, accounts: &[&str]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix(prefix).tempdir().context("no temporary folder")?.keep();
+        let folder = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir()
+            .context("no temporary folder")?
+            .keep();
         let is_root = folder.metadata()?.uid() == 0;
         let account = if is_root { Some(account(accounts)?) } else { None };
         if let Some((user, group)) = account {
@@ -87,8 +100,14 @@ impl Home {
     /// A command that runs as the folder's owner, in the folder, with nothing of the caller's environment.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(&self.folder).env_clear().env("HOME", &self.folder).env("TMPDIR", &self.folder);
-        command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("LC_ALL", "C");
+        command
+            .current_dir(&self.folder)
+            .env_clear()
+            .env("HOME", &self.folder)
+            .env("TMPDIR", &self.folder);
+        command
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("LC_ALL", "C");
         if let Some((user, group)) = self.account {
             command.uid(user).gid(group);
         }
@@ -120,7 +139,9 @@ fn account(names: &[&str]) -> Result<(u32, u32)> {
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     let found: Option<(u32, u32)> = names.iter().chain(&["nobody"]).find_map(of);
-    found.filter(|(user, _)| *user != 0).context("the tests run as root, and there is no account to run a server as")
+    found
+        .filter(|(user, _)| *user != 0)
+        .context("the tests run as root, and there is no account to run a server as")
 }
 
 impl Server {

@@ -9,7 +9,10 @@ async fn postgres_starts_and_logs() {
     let mark = postgres.mark();
     assert_eq!(postgres.value("starts", "SELECT 6 * 7").await.expect("a value"), "42");
     assert_eq!(postgres.statements_since(mark), ["SELECT 6 * 7"]);
-    let owner = postgres.value("starts", "SELECT (pg_stat_file('PG_VERSION')).size > 0").await.expect("a value");
+    let owner = postgres
+        .value("starts", "SELECT (pg_stat_file('PG_VERSION')).size > 0")
+        .await
+        .expect("a value");
     assert_eq!(owner, "t");
 }
 
@@ -24,16 +27,38 @@ async fn mariadb_starts_and_logs() {
 
 #[tokio::test]
 async fn the_bank_is_whole() {
-    let Some(bank) = bank().await.expect("loads") else { return };
+    let Some(bank) = bank().await.expect("loads") else {
+        return;
+    };
     let postgres = Postgres::shared().expect("a server");
-    assert_eq!(postgres.value("settlement", "SELECT count(*) FROM trans").await.expect("a value"), "46997");
-    let sum = postgres.value("settlement", "SELECT sum(amount) FROM \"order\"").await.expect("a value");
+    assert_eq!(
+        postgres
+            .value("settlement", "SELECT count(*) FROM trans")
+            .await
+            .expect("a value"),
+        "46997"
+    );
+    let sum = postgres
+        .value("settlement", "SELECT sum(amount) FROM \"order\"")
+        .await
+        .expect("a value");
     assert_eq!(sum, "21228993.60");
     let mariadb = MariaDb::shared().expect("a server");
-    assert_eq!(mariadb.value("credit", "SELECT count(*) FROM card").await.expect("a value"), "892");
-    let sum = mariadb.value("credit", "SELECT sum(amount) FROM loan").await.expect("a value");
+    assert_eq!(
+        mariadb
+            .value("credit", "SELECT count(*) FROM card")
+            .await
+            .expect("a value"),
+        "892"
+    );
+    let sum = mariadb
+        .value("credit", "SELECT sum(amount) FROM loan")
+        .await
+        .expect("a value");
     assert_eq!(sum, "103261740.00");
     let accounting = rusqlite::Connection::open(&bank.accounting_db).expect("opens");
-    let clients: i64 = accounting.query_row("SELECT count(*) FROM client", [], |row| row.get(0)).expect("a count");
+    let clients: i64 = accounting
+        .query_row("SELECT count(*) FROM client", [], |row| row.get(0))
+        .expect("a count");
     assert_eq!(clients, 5369);
 }

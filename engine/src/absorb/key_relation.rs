@@ -64,7 +64,9 @@ impl Keys {
         let mut set = HashSet::new();
         let mut kept = Vec::with_capacity(arrays.len());
         for array in arrays {
-            let rows = converter.convert_columns(std::slice::from_ref(array)).map_err(internal)?;
+            let rows = converter
+                .convert_columns(std::slice::from_ref(array))
+                .map_err(internal)?;
             let fresh: BooleanArray = (0..array.len())
                 .map(|at| Some(array.is_valid(at) && set.insert(rows.row(at).owned())))
                 .collect();
@@ -110,7 +112,10 @@ fn converted(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, EngineErr
     if values.data_type() == wanted {
         return Ok(Arc::clone(values));
     }
-    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: true,
+        ..CastOptions::default()
+    };
     cast_with_options(values, wanted, &options)
         .map_err(|error| EngineError::internal("keys of two sources could not be compared", &error))
 }
@@ -118,10 +123,10 @@ fn converted(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, EngineErr
 impl KeyRelation {
     /// The keys the governed table's rows must hold. Resolved once for a run, however many scans need them.
     pub async fn resolve(&self, run: &QueryRun) -> Result<Arc<Keys>, EngineError> {
-        self.from_step(run, 0).await
+        self.after_step(run, 0).await
     }
 
-    fn from_step<'a>(&'a self, run: &'a QueryRun, at: usize) -> BoxFuture<'a, Result<Arc<Keys>, EngineError>> {
+    fn after_step<'a>(&'a self, run: &'a QueryRun, at: usize) -> BoxFuture<'a, Result<Arc<Keys>, EngineError>> {
         async move {
             let Some(step) = self.steps.get(at) else {
                 return Err(EngineError::internal("an entity path has no table", &at));
@@ -135,7 +140,7 @@ impl KeyRelation {
 
     async fn read_step(&self, run: &QueryRun, at: usize, step: &RelationStep) -> Result<Arc<Keys>, EngineError> {
         let linked = match step.link {
-            Some(column) => Some((column, self.from_step(run, at + 1).await?)),
+            Some(column) => Some((column, self.after_step(run, at + 1).await?)),
             None => None,
         };
         let mut columns = vec![step.key];
@@ -148,7 +153,11 @@ impl KeyRelation {
         let capabilities = step.source.connector.capabilities();
         let mut pushed = Vec::new();
         if run.pushdown {
-            pushed.extend(step.predicate.as_ref().and_then(|predicate| translate(predicate, &step.table)));
+            pushed.extend(
+                step.predicate
+                    .as_ref()
+                    .and_then(|predicate| translate(predicate, &step.table)),
+            );
             if let Some((column, keys)) = &linked {
                 pushed.extend(pushed_keys(keys, *column, &step.table)?);
             }
@@ -167,7 +176,13 @@ impl KeyRelation {
             Some(predicate) => Some(self.state.create_physical_expr(predicate.clone(), &df_schema)?),
             None => None,
         };
-        let name = |index: usize| step.table.columns.get(index).map(|column| column.name.as_str()).unwrap_or_default();
+        let name = |index: usize| {
+            step.table
+                .columns
+                .get(index)
+                .map(|column| column.name.as_str())
+                .unwrap_or_default()
+        };
         let data_type = step
             .table
             .columns
@@ -194,11 +209,16 @@ impl KeyRelation {
 
 /// The predicate that sends `keys` to `column`; `None` where the source may not see them or they do not fit.
 pub(crate) fn pushed_keys(keys: &Keys, column: usize, table: &RemoteTable) -> Result<Option<Remote>, EngineError> {
-    let Some(described) = table.columns.get(column) else { return Ok(None) };
+    let Some(described) = table.columns.get(column) else {
+        return Ok(None);
+    };
     if !comparable(keys.array.data_type(), &described.data_type) {
         return Ok(None);
     }
-    Ok(Some(Remote::InKeys { column, keys: keys.as_type(&described.data_type)? }))
+    Ok(Some(Remote::InKeys {
+        column,
+        keys: keys.as_type(&described.data_type)?,
+    }))
 }
 
 /// The indices in `table` of the columns `expr` uses.
@@ -224,8 +244,11 @@ pub(crate) fn evaluate_mask(
 ) -> Result<BooleanArray, EngineError> {
     let policy = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "a policy's expression failed on a row");
-        EngineError::new(caliber_catalog::diagnostic::Code::POL001, "a policy of a table in this statement cannot be evaluated")
-            .help("ask the data steward; the server's log has the details under the query's id")
+        EngineError::new(
+            caliber_catalog::diagnostic::Code::POL001,
+            "a policy of a table in this statement cannot be evaluated",
+        )
+        .help("ask the data steward; the server's log has the details under the query's id")
     };
     let values = predicate
         .evaluate(batch)
@@ -238,7 +261,11 @@ pub(crate) fn evaluate_mask(
         .as_any()
         .downcast_ref::<BooleanArray>()
         .ok_or_else(|| policy(&"the condition is not true or false"))?;
-    Ok(if booleans.null_count() > 0 { arrow::compute::prep_null_mask_filter(booleans) } else { booleans.clone() })
+    Ok(if booleans.null_count() > 0 {
+        arrow::compute::prep_null_mask_filter(booleans)
+    } else {
+        booleans.clone()
+    })
 }
 
 /// The rows for which `mask` is true; keeps the count of a batch without columns.
@@ -276,6 +303,9 @@ mod tests {
     fn no_keys_match_nothing() {
         let keys = Keys::new(&DataType::Utf8, &[]).expect("keys");
         let values: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a"]));
-        assert_eq!(keys.contain(&values).expect("compared"), BooleanArray::from(vec![false]));
+        assert_eq!(
+            keys.contain(&values).expect("compared"),
+            BooleanArray::from(vec![false])
+        );
     }
 }

@@ -35,12 +35,21 @@ pub(crate) struct RawRead {
 impl RawRead {
     /// The remote query it becomes.
     pub fn query(&self) -> RemoteQuery {
-        let mut root = Relation::Scan { table: Arc::clone(&self.table), columns: self.columns.clone() };
+        let mut root = Relation::Scan {
+            table: Arc::clone(&self.table),
+            columns: self.columns.clone(),
+        };
         if let Some(predicate) = &self.predicate {
-            root = Relation::Filter { input: Box::new(root), predicate: predicate.clone() };
+            root = Relation::Filter {
+                input: Box::new(root),
+                predicate: predicate.clone(),
+            };
         }
         if let Some(rows) = self.limit {
-            root = Relation::Limit { input: Box::new(root), rows };
+            root = Relation::Limit {
+                input: Box::new(root),
+                rows,
+            };
         }
         RemoteQuery { root }
     }
@@ -50,7 +59,11 @@ impl RawRead {
         let query = self.query();
         let schema = query.schema();
         let source = self.source.name.clone();
-        let stream = run.reader(&self.source).read(&query).await.map_err(|error| EngineError::from_source(&error))?;
+        let stream = run
+            .reader(&self.source)
+            .read(&query)
+            .await
+            .map_err(|error| EngineError::from_source(&error))?;
         Ok(stream
             .map(move |batch| {
                 let batch = batch.map_err(|error| EngineError::from_source(&error))?;

@@ -18,31 +18,54 @@ pub(crate) fn translate(expr: &Expr, table: &RemoteTable) -> Option<Remote> {
         Expr::BinaryExpr(binary) => translate_binary(binary, table),
         Expr::Not(inner) => Some(Remote::Not(Box::new(translate(inner, table)?))),
         Expr::IsNull(inner) => Some(Remote::IsNull(Box::new(Remote::Column(column(inner, table)?)))),
-        Expr::IsNotNull(inner) => {
-            Some(Remote::Not(Box::new(Remote::IsNull(Box::new(Remote::Column(column(inner, table)?))))))
-        }
+        Expr::IsNotNull(inner) => Some(Remote::Not(Box::new(Remote::IsNull(Box::new(Remote::Column(column(
+            inner, table,
+        )?)))))),
         Expr::Between(between) => {
             let low = compare(Comparison::GreaterOrEqual, &between.expr, &between.low, table)?;
             let high = compare(Comparison::LessOrEqual, &between.expr, &between.high, table)?;
             let inside = Remote::And(vec![low, high]);
-            Some(if between.negated { Remote::Not(Box::new(inside)) } else { inside })
+            Some(if between.negated {
+                Remote::Not(Box::new(inside))
+            } else {
+                inside
+            })
         }
         Expr::InList(list) => {
             let index = column(&list.expr, table)?;
             let data_type = &table.columns.get(index)?.data_type;
             let found = if list.list.len() > LIST_AS_VALUES_MAX {
-                Remote::InKeys { column: index, keys: key_array(&list.list, data_type)? }
+                Remote::InKeys {
+                    column: index,
+                    keys: key_array(&list.list, data_type)?,
+                }
             } else {
                 let values: Option<Vec<Value>> = list.list.iter().map(|one| literal(one, data_type)).collect();
-                Remote::InList { expr: Box::new(Remote::Column(index)), list: values.filter(|all| !all.is_empty())? }
+                Remote::InList {
+                    expr: Box::new(Remote::Column(index)),
+                    list: values.filter(|all| !all.is_empty())?,
+                }
             };
-            Some(if list.negated { Remote::Not(Box::new(found)) } else { found })
+            Some(if list.negated {
+                Remote::Not(Box::new(found))
+            } else {
+                found
+            })
         }
         Expr::Like(like) if !like.case_insensitive && like.escape_char.is_none_or(|escape| escape == '\\') => {
             let index = column(&like.expr, table)?;
-            let Value::Text(pattern) = literal(&like.pattern, &table.columns.get(index)?.data_type)? else { return None };
-            let found = Remote::Like { expr: Box::new(Remote::Column(index)), pattern };
-            Some(if like.negated { Remote::Not(Box::new(found)) } else { found })
+            let Value::Text(pattern) = literal(&like.pattern, &table.columns.get(index)?.data_type)? else {
+                return None;
+            };
+            let found = Remote::Like {
+                expr: Box::new(Remote::Column(index)),
+                pattern,
+            };
+            Some(if like.negated {
+                Remote::Not(Box::new(found))
+            } else {
+                found
+            })
         }
         _ => None,
     }
@@ -64,7 +87,9 @@ fn comparisons(predicate: &Remote) -> usize {
         Remote::And(parts) | Remote::Or(parts) => parts.iter().map(comparisons).sum(),
         Remote::Not(part) | Remote::IsNull(part) => comparisons(part),
         Remote::InList { list, .. } => list.len(),
-        Remote::Column(_) | Remote::Value(_) | Remote::Compare { .. } | Remote::InKeys { .. } | Remote::Like { .. } => 1,
+        Remote::Column(_) | Remote::Value(_) | Remote::Compare { .. } | Remote::InKeys { .. } | Remote::Like { .. } => {
+            1
+        }
     }
 }
 
@@ -85,8 +110,18 @@ fn key_array(list: &[Expr], wanted: &DataType) -> Option<arrow::array::ArrayRef>
 
 fn translate_binary(binary: &BinaryExpr, table: &RemoteTable) -> Option<Remote> {
     let op = match binary.op {
-        Operator::And => return Some(Remote::And(vec![translate(&binary.left, table)?, translate(&binary.right, table)?])),
-        Operator::Or => return Some(Remote::Or(vec![translate(&binary.left, table)?, translate(&binary.right, table)?])),
+        Operator::And => {
+            return Some(Remote::And(vec![
+                translate(&binary.left, table)?,
+                translate(&binary.right, table)?,
+            ]));
+        }
+        Operator::Or => {
+            return Some(Remote::Or(vec![
+                translate(&binary.left, table)?,
+                translate(&binary.right, table)?,
+            ]));
+        }
         Operator::Eq => Comparison::Equal,
         Operator::NotEq => Comparison::NotEqual,
         Operator::Lt => Comparison::Less,
@@ -95,15 +130,18 @@ fn translate_binary(binary: &BinaryExpr, table: &RemoteTable) -> Option<Remote> 
         Operator::GtEq => Comparison::GreaterOrEqual,
         _ => return None,
     };
-    compare(op, &binary.left, &binary.right, table)
-        .or_else(|| compare(flipped(op), &binary.right, &binary.left, table))
+    compare(op, &binary.left, &binary.right, table).or_else(|| compare(flipped(op), &binary.right, &binary.left, table))
 }
 
 /// `left op right` with a column on the left and a literal of its very type on the right.
 fn compare(op: Comparison, left: &Expr, right: &Expr, table: &RemoteTable) -> Option<Remote> {
     let index = column(left, table)?;
     let value = literal(right, &table.columns.get(index)?.data_type)?;
-    Some(Remote::Compare { op, left: Box::new(Remote::Column(index)), right: Box::new(Remote::Value(value)) })
+    Some(Remote::Compare {
+        op,
+        left: Box::new(Remote::Column(index)),
+        right: Box::new(Remote::Value(value)),
+    })
 }
 
 fn flipped(op: Comparison) -> Comparison {
@@ -147,9 +185,11 @@ pub(crate) fn value(scalar: &ScalarValue) -> Option<Value> {
         // Arrow orders floats totally (-0 < +0, NaN = NaN); sources do so only away from zero and NaN.
         ScalarValue::Float32(Some(value)) if *value != 0.0 && value.is_finite() => Value::Float(f64::from(*value)),
         ScalarValue::Float64(Some(value)) if *value != 0.0 && value.is_finite() => Value::Float(*value),
-        ScalarValue::Decimal128(Some(unscaled), precision, scale) => {
-            Value::Decimal { unscaled: *unscaled, precision: *precision, scale: *scale }
-        }
+        ScalarValue::Decimal128(Some(unscaled), precision, scale) => Value::Decimal {
+            unscaled: *unscaled,
+            precision: *precision,
+            scale: *scale,
+        },
         ScalarValue::Utf8(Some(value)) => Value::Text(value.clone()),
         ScalarValue::Binary(Some(value)) => Value::Bytes(value.clone()),
         ScalarValue::Date32(Some(value)) => Value::Date(*value),

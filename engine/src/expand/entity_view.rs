@@ -89,7 +89,9 @@ pub(crate) fn entity_view(
     entity: &Entity,
     lookup: Lookup<'_>,
 ) -> std::result::Result<Option<EntityView>, EngineError> {
-    let Some(base) = lookup(&entity.table)? else { return Ok(None) };
+    let Some(base) = lookup(&entity.table)? else {
+        return Ok(None);
+    };
     if !base.column(&entity.key).is_some_and(|key| key.is_clear()) {
         return Ok(None);
     }
@@ -123,7 +125,9 @@ pub(crate) fn check_attributes(snapshot: &OpenSnapshot, state: &SessionState, en
             for path in resolved.used.keys() {
                 let table = path.last().map_or(&entity.table, |hop| &hop.target.table);
                 // The table's source is down: it was reported, and the attribute cannot be checked.
-                let Some(remote) = snapshot.remote_table(table) else { return Ok(()) };
+                let Some(remote) = snapshot.remote_table(table) else {
+                    return Ok(());
+                };
                 let raw = crate::govern::enforcement::raw_schema(remote)?;
                 let part = DFSchema::try_from_qualified_schema(alias_of(path), raw.as_arrow())?;
                 schema = Some(match schema {
@@ -136,9 +140,11 @@ pub(crate) fn check_attributes(snapshot: &OpenSnapshot, state: &SessionState, en
             coerced(state, expr, &schema).map(|_| ())
         });
         if let Err(error) = checked {
-            let mut finding =
-                Diagnostic::error(Code::PRJ011, format!("attribute `{}`: {}", attribute.name, error.message))
-                    .at(attribute.expr.place.clone());
+            let mut finding = Diagnostic::error(
+                Code::PRJ011,
+                format!("attribute `{}`: {}", attribute.name, error.message),
+            )
+            .at(attribute.expr.place.clone());
             finding.help = error.help;
             findings.push(finding);
         }
@@ -166,7 +172,11 @@ fn reach(
             };
             let next = path.get(length).map(|hop| &hop.column);
             let entered = part.last().map(|hop| &hop.target.column);
-            if next.into_iter().chain(entered).any(|column| table.column(column).is_none()) {
+            if next
+                .into_iter()
+                .chain(entered)
+                .any(|column| table.column(column).is_none())
+            {
                 return Ok(false);
             }
             if length == path.len() && columns.iter().any(|column| table.column(column).is_none()) {
@@ -197,7 +207,9 @@ fn join_all(joined: &BTreeMap<Vec<Hop>, Arc<Enforcement>>) -> Result<LogicalPlan
             _ => LogicalPlanBuilder::from(right),
         });
     }
-    builder.ok_or_else(|| EngineError::internal("an entity has no table", &"no base").into()).and_then(LogicalPlanBuilder::build)
+    builder
+        .ok_or_else(|| EngineError::internal("an entity has no table", &"no base").into())
+        .and_then(LogicalPlanBuilder::build)
 }
 
 /// The attribute over the joined tables, NULL on rows where something it is computed from is not clear.
@@ -298,11 +310,16 @@ fn column_name(
     table: &TableName,
     name: &ast::Ident,
 ) -> std::result::Result<String, EngineError> {
-    let Some(remote) = snapshot.remote_table(table) else { return Ok(name.value.clone()) };
+    let Some(remote) = snapshot.remote_table(table) else {
+        return Ok(name.value.clone());
+    };
     if remote.column(&name.value).is_some() {
         return Ok(name.value.clone());
     }
-    let mut near = remote.columns.iter().filter(|column| column.name.eq_ignore_ascii_case(&name.value));
+    let mut near = remote
+        .columns
+        .iter()
+        .filter(|column| column.name.eq_ignore_ascii_case(&name.value));
     if let (None, Some(only), None) = (name.quote_style, near.next(), near.next()) {
         return Ok(only.name.clone());
     }
@@ -331,7 +348,10 @@ fn reference_path(
                 continue;
             }
             let mut longer = path.clone();
-            longer.push(Hop { column, target: target.clone() });
+            longer.push(Hop {
+                column,
+                target: target.clone(),
+            });
             if target.table == *to {
                 found.push(longer);
             } else {
@@ -343,10 +363,14 @@ fn reference_path(
     found.retain(|path| path.len() == shortest);
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => Err(EngineError::new(Code::PRJ011, format!("`{from}` does not reference `{to}`"))
-            .help(format!("declare it under `tables.{from}.references`"))),
-        _ => Err(EngineError::new(Code::PRJ011, format!("`{from}` references `{to}` in more than one way"))
-            .help("name one column that references it, or define the attribute over a table with one reference")),
+        0 => Err(
+            EngineError::new(Code::PRJ011, format!("`{from}` does not reference `{to}`"))
+                .help(format!("declare it under `tables.{from}.references`")),
+        ),
+        _ => Err(
+            EngineError::new(Code::PRJ011, format!("`{from}` references `{to}` in more than one way"))
+                .help("name one column that references it, or define the attribute over a table with one reference"),
+        ),
     }
 }
 
@@ -354,11 +378,15 @@ fn reference_path(
 const REFERENCE_CHAIN_MAX: usize = 8;
 
 fn alias_of(path: &[Hop]) -> String {
-    path.iter().fold(ENTITY.to_owned(), |alias, hop| format!("{alias}/{}", hop.column))
+    path.iter()
+        .fold(ENTITY.to_owned(), |alias, hop| format!("{alias}/{}", hop.column))
 }
 
 fn qualified(alias: &str, column: &str) -> Expr {
-    Expr::Column(datafusion::common::Column::new(Some(TableReference::bare(alias.to_owned())), column))
+    Expr::Column(datafusion::common::Column::new(
+        Some(TableReference::bare(alias.to_owned())),
+        column,
+    ))
 }
 
 #[cfg(test)]
@@ -369,7 +397,10 @@ mod tests {
     fn an_alias_tells_paths_apart() {
         let hop = |column: &str| Hop {
             column: column.to_owned(),
-            target: ColumnName { table: TableName::new("s", "t"), column: "k".to_owned() },
+            target: ColumnName {
+                table: TableName::new("s", "t"),
+                column: "k".to_owned(),
+            },
         };
         assert_eq!(alias_of(&[]), "entity");
         assert_ne!(alias_of(&[hop("a")]), alias_of(&[hop("b")]));

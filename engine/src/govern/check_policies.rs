@@ -17,7 +17,11 @@ use crate::expand::entity_view::check_attributes;
 /// Every expression of the project that does not fit its table.
 pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>) -> Vec<Diagnostic> {
     let project = &snapshot.catalog.project;
-    let mut check = Check { snapshot, state, findings: Vec::new() };
+    let mut check = Check {
+        snapshot,
+        state,
+        findings: Vec::new(),
+    };
     for policy in &project.policies {
         for (table, sql) in &policy.table_rows {
             check.expression(table, sql, &Wanted::Predicate);
@@ -28,7 +32,9 @@ pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>)
             }
         }
         for (column, sql) in &policy.masks {
-            let described = snapshot.remote_table(&column.table).and_then(|table| table.column(&column.column));
+            let described = snapshot
+                .remote_table(&column.table)
+                .and_then(|table| table.column(&column.column));
             if let Some(described) = described {
                 check.expression(&column.table, sql, &Wanted::Value(&described.data_type));
             }
@@ -54,8 +60,11 @@ struct Check<'a> {
 impl Check<'_> {
     /// A table that was not described is the catalog's finding, or its source is down.
     fn expression(&mut self, table: &TableName, sql: &SqlText, wanted: &Wanted<'_>) {
-        let Some(table) = self.snapshot.remote_table(table) else { return };
-        let compiled = raw_schema(table).and_then(|schema| compile(self.state, sql, &schema, Attributes::Unknown, wanted));
+        let Some(table) = self.snapshot.remote_table(table) else {
+            return;
+        };
+        let compiled =
+            raw_schema(table).and_then(|schema| compile(self.state, sql, &schema, Attributes::Unknown, wanted));
         if let Err(error) = compiled {
             let mut finding = Diagnostic::error(Code::PRJ011, error.message).at(sql.place.clone());
             finding.help = error.help;

@@ -11,18 +11,28 @@ use crate::statement::parse_expression;
 /// Every row filter, mask, attribute and holdings condition that cannot be read as one SQL expression.
 pub fn check_syntax(project: &Project) -> Vec<Diagnostic> {
     let policies = project.policies.iter().flat_map(|policy| {
-        policy.table_rows.values().chain(policy.entity_rows.values()).chain(policy.masks.values())
+        policy
+            .table_rows
+            .values()
+            .chain(policy.entity_rows.values())
+            .chain(policy.masks.values())
     });
     let entities = project.entities.values().flat_map(|entity| {
         let holdings = entity.holdings.iter().filter_map(|holding| holding.condition.as_ref());
-        entity.attributes.iter().map(|attribute| &attribute.expr).chain(holdings)
+        entity
+            .attributes
+            .iter()
+            .map(|attribute| &attribute.expr)
+            .chain(holdings)
     });
     policies.chain(entities).filter_map(finding).collect()
 }
 
 fn finding(sql: &SqlText) -> Option<Diagnostic> {
     let error = parse_expression(&sql.text).err()?;
-    let place = error.place.map_or_else(|| sql.place.clone(), |within| sql.place_of(within.range));
+    let place = error
+        .place
+        .map_or_else(|| sql.place.clone(), |within| sql.place_of(within.range));
     let mut finding = Diagnostic::error(Code::PRJ011, error.message).at(place);
     finding.label = error.label;
     finding.help = error.help;

@@ -93,12 +93,21 @@ impl Enforcement {
         let Some(remote) = self.table.columns.get(column.index) else {
             return Field::new("", DataType::Null, true);
         };
-        Field::new(&remote.name, remote.data_type.clone(), remote.nullable || !column.is_clear())
+        Field::new(
+            &remote.name,
+            remote.data_type.clone(),
+            remote.nullable || !column.is_clear(),
+        )
     }
 
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&GovernedColumn> {
-        self.columns.iter().find(|column| self.table.columns.get(column.index).is_some_and(|remote| remote.name == name))
+        self.columns.iter().find(|column| {
+            self.table
+                .columns
+                .get(column.index)
+                .is_some_and(|remote| remote.name == name)
+        })
     }
 }
 
@@ -119,15 +128,22 @@ impl GrantCompiler<'_> {
         let mut granted = Vec::new();
         for policy in &grant.policies {
             if let Some(admissions) = self.admissions(policy, &grant.table, &table, &schema, principal)? {
-                policies.push(CompiledPolicy { name: policy.policy.clone(), admissions });
+                policies.push(CompiledPolicy {
+                    name: policy.policy.clone(),
+                    admissions,
+                });
                 granted.push(policy);
             }
         }
         let mut columns = Vec::with_capacity(grant.columns.len());
         for name in &grant.columns {
-            let Some(index) = table.columns.iter().position(|column| column.name == *name) else { continue };
-            let cells: Result<Vec<Cell>, EngineError> =
-                granted.iter().map(|policy| self.cell(policy, name, &table, &schema, principal)).collect();
+            let Some(index) = table.columns.iter().position(|column| column.name == *name) else {
+                continue;
+            };
+            let cells: Result<Vec<Cell>, EngineError> = granted
+                .iter()
+                .map(|policy| self.cell(policy, name, &table, &schema, principal))
+                .collect();
             columns.push(GovernedColumn { index, cells: cells? });
         }
         Ok(Enforcement {
@@ -153,9 +169,9 @@ impl GrantCompiler<'_> {
         for filter in &policy.rows {
             let admission = match filter {
                 RowFilter::Table(sql) => self.predicate(sql, schema, principal)?.map(Admission::Predicate),
-                RowFilter::Entity(filter) if filter.path.is_empty() => {
-                    self.predicate(&filter.predicate, schema, principal)?.map(Admission::Predicate)
-                }
+                RowFilter::Entity(filter) if filter.path.is_empty() => self
+                    .predicate(&filter.predicate, schema, principal)?
+                    .map(Admission::Predicate),
                 RowFilter::Entity(filter) => self.keys(filter, name, table, principal)?,
             };
             match admission {
@@ -184,9 +200,19 @@ impl GrantCompiler<'_> {
         if !policy.columns.iter().any(|granted| granted == name) {
             return Ok(Cell::Absent);
         }
-        let Some(mask) = policy.masks.get(name) else { return Ok(Cell::Clear) };
-        let Some(column) = table.column(name) else { return Ok(Cell::Absent) };
-        match compile(self.state, mask, schema, Attributes::Of(principal), &Wanted::Value(&column.data_type))? {
+        let Some(mask) = policy.masks.get(name) else {
+            return Ok(Cell::Clear);
+        };
+        let Some(column) = table.column(name) else {
+            return Ok(Cell::Absent);
+        };
+        match compile(
+            self.state,
+            mask,
+            schema,
+            Attributes::Of(principal),
+            &Wanted::Value(&column.data_type),
+        )? {
             // A mask whose attribute is missing shows nothing.
             Compiled::Closed => Ok(Cell::Absent),
             Compiled::Expr(expr) => Ok(Cell::Mask(expr)),
@@ -210,8 +236,14 @@ impl GrantCompiler<'_> {
             let (source, remote) = self.snapshot.table(&step.table)?;
             let schema = raw_schema(&remote)?;
             let mut predicate = None;
-            for sql in step.condition.iter().chain((at + 1 == filter.path.len()).then_some(&filter.predicate)) {
-                let Some(one) = self.predicate(sql, &schema, principal)? else { return Ok(None) };
+            for sql in step
+                .condition
+                .iter()
+                .chain((at + 1 == filter.path.len()).then_some(&filter.predicate))
+            {
+                let Some(one) = self.predicate(sql, &schema, principal)? else {
+                    return Ok(None);
+                };
                 predicate = Some(match predicate {
                     Some(known) => and(known, one),
                     None => one,
@@ -222,12 +254,25 @@ impl GrantCompiler<'_> {
                 None => None,
             };
             let key = position(&remote, &step.key).ok_or_else(broken)?;
-            let id = format!("{}/{:?}/{}", filter.entity, filter.path.get(at..), filter.predicate.text);
-            steps.push(RelationStep { source, table: remote, key, link, predicate, id });
+            let id = format!(
+                "{}/{:?}/{}",
+                filter.entity,
+                filter.path.get(at..),
+                filter.predicate.text
+            );
+            steps.push(RelationStep {
+                source,
+                table: remote,
+                key,
+                link,
+                predicate,
+                id,
+            });
         }
         let fits = steps.first().is_some_and(|step| {
             let key = step.table.columns.get(step.key).map(|column| &column.data_type);
-            key.zip(table.columns.get(column)).is_some_and(|(key, column)| comparable(key, &column.data_type))
+            key.zip(table.columns.get(column))
+                .is_some_and(|(key, column)| comparable(key, &column.data_type))
         });
         if !fits {
             return Err(EngineError::new(
@@ -235,8 +280,14 @@ impl GrantCompiler<'_> {
                 format!("`{name}` cannot follow its entity: the keys are of different types"),
             ));
         }
-        let relation = KeyRelation { steps, state: Arc::clone(self.state) };
-        Ok(Some(Admission::Keys { column, relation: Arc::new(relation) }))
+        let relation = KeyRelation {
+            steps,
+            state: Arc::clone(self.state),
+        };
+        Ok(Some(Admission::Keys {
+            column,
+            relation: Arc::new(relation),
+        }))
     }
 }
 

@@ -74,7 +74,10 @@ impl GovernedRows {
                 .iter()
                 .map(|admission| match admission {
                     Admission::Predicate(expr) => Ok(Check::Predicate(state.create_physical_expr(expr.clone(), &raw)?)),
-                    Admission::Keys { column, .. } => Ok(Check::Keys { column: *column, keys: None }),
+                    Admission::Keys { column, .. } => Ok(Check::Keys {
+                        column: *column,
+                        keys: None,
+                    }),
                 })
                 .collect();
             admissions.push(checks?);
@@ -84,7 +87,10 @@ impl GovernedRows {
             .iter()
             .map(|output| shown(&enforcement, *output, &raw))
             .collect::<Result<Vec<_>, EngineError>>()?;
-        let fields: Vec<_> = needed.iter().map(|output| output_field(&enforcement, *output)).collect();
+        let fields: Vec<_> = needed
+            .iter()
+            .map(|output| output_field(&enforcement, *output))
+            .collect();
         let shown_schema = Arc::new(Schema::new(fields));
         let shown_df = DFSchema::try_from(shown_schema.as_ref().clone())?;
         let filters = ask
@@ -139,7 +145,14 @@ impl GovernedRows {
     /// together in it; so hidden rows must not decide that.
     pub fn stream(self, raw: RawStream) -> BoxStream<'static, Result<RecordBatch, EngineError>> {
         let left = self.limit.unwrap_or(usize::MAX);
-        let state = Pending { rows: self, raw, batches: Vec::new(), count: 0, left, done: false };
+        let state = Pending {
+            rows: self,
+            raw,
+            batches: Vec::new(),
+            count: 0,
+            left,
+            done: false,
+        };
         Box::pin(futures::stream::try_unfold(state, |mut state| async move {
             Ok(state.next().await?.map(|batch| (batch, state)))
         }))
@@ -152,15 +165,26 @@ impl GovernedRows {
             admits.push(self.admitted(checks, raw)?);
         }
         let visible = admits.iter().skip(1).try_fold(
-            admits.first().cloned().ok_or_else(|| EngineError::internal("no policy admits", &self.enforcement.name))?,
+            admits
+                .first()
+                .cloned()
+                .ok_or_else(|| EngineError::internal("no policy admits", &self.enforcement.name))?,
             |all, one| or(&all, one).map_err(|error| EngineError::internal("policies could not be joined", &error)),
         )?;
         let raw = filtered(raw, &visible)?;
         let admits = admits
             .iter()
-            .map(|one| Ok(boolean(arrow::compute::filter(one, &visible).map_err(|e| EngineError::internal("rows could not be filtered", &e))?)))
+            .map(|one| {
+                Ok(boolean(arrow::compute::filter(one, &visible).map_err(|e| {
+                    EngineError::internal("rows could not be filtered", &e)
+                })?))
+            })
             .collect::<Result<Vec<_>, EngineError>>()?;
-        let columns = self.outputs.iter().map(|shown| self.show(shown, &raw, &admits)).collect::<Result<Vec<_>, _>>()?;
+        let columns = self
+            .outputs
+            .iter()
+            .map(|shown| self.show(shown, &raw, &admits))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut batch = batch_of(&self.shown_schema, columns, raw.num_rows())?;
         for filter in &self.filters {
             let mask = evaluate_mask(filter.as_ref(), &batch)?;
@@ -176,8 +200,17 @@ impl GovernedRows {
         for check in checks {
             let one = match check {
                 Check::Predicate(predicate) => evaluate_mask(predicate.as_ref(), raw)?,
-                Check::Keys { column, keys: Some(keys) } => {
-                    let name = self.enforcement.table.columns.get(*column).map(|c| c.name.as_str()).unwrap_or_default();
+                Check::Keys {
+                    column,
+                    keys: Some(keys),
+                } => {
+                    let name = self
+                        .enforcement
+                        .table
+                        .columns
+                        .get(*column)
+                        .map(|c| c.name.as_str())
+                        .unwrap_or_default();
                     keys.contain(&column_of(raw, name)?)?
                 }
                 Check::Keys { keys: None, .. } => {
@@ -220,7 +253,10 @@ impl GovernedRows {
         };
         let mut mask_at = vec![None; shown.masks.len()];
         for (policy, mask) in shown.masks.iter().enumerate() {
-            let rows: BooleanArray = choices.iter().map(|choice| Some(*choice == Choice::Mask(policy))).collect();
+            let rows: BooleanArray = choices
+                .iter()
+                .map(|choice| Some(*choice == Choice::Mask(policy)))
+                .collect();
             if let Some(mask) = mask
                 && rows.true_count() > 0
             {
@@ -312,12 +348,19 @@ fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Sh
 
 fn mask_failed(error: &dyn std::fmt::Display) -> EngineError {
     tracing::error!(%error, "a mask failed on a row");
-    EngineError::new(caliber_catalog::diagnostic::Code::POL001, "a mask of a table in this statement cannot be evaluated")
-        .help("ask the data steward; the server's log has the details under the query's id")
+    EngineError::new(
+        caliber_catalog::diagnostic::Code::POL001,
+        "a mask of a table in this statement cannot be evaluated",
+    )
+    .help("ask the data steward; the server's log has the details under the query's id")
 }
 
 fn boolean(array: ArrayRef) -> BooleanArray {
-    array.as_any().downcast_ref::<BooleanArray>().cloned().unwrap_or_else(|| BooleanArray::from(vec![false; array.len()]))
+    array
+        .as_any()
+        .downcast_ref::<BooleanArray>()
+        .cloned()
+        .unwrap_or_else(|| BooleanArray::from(vec![false; array.len()]))
 }
 
 fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, EngineError> {

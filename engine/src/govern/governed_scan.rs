@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use caliber_connector_spi::Expr as Remote;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+};
 use futures::{StreamExt, TryStreamExt};
 
 use super::enforcement::{Admission, Cell, Enforcement};
@@ -85,7 +87,15 @@ impl GovernedScanExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Ok(Self { enforcement, outputs, projection, filters, limit, schema, properties })
+        Ok(Self {
+            enforcement,
+            outputs,
+            projection,
+            filters,
+            limit,
+            schema,
+            properties,
+        })
     }
 
     /// What would be asked of the source.
@@ -122,15 +132,27 @@ impl GovernedScanExec {
             }
         }
         let columns = self.raw_columns(&local_filters);
-        SourceAsk { columns, policies, filters, local_filters, complete }
+        SourceAsk {
+            columns,
+            policies,
+            filters,
+            local_filters,
+            complete,
+        }
     }
 
     /// The filter over raw columns, where governed and raw values are the same for every column it uses.
     fn raw_translation(&self, filter: &Expr) -> Option<Remote> {
         let clear = filter.column_refs().iter().all(|used| {
-            self.enforcement.column(&used.name).is_some_and(super::enforcement::GovernedColumn::is_clear)
+            self.enforcement
+                .column(&used.name)
+                .is_some_and(super::enforcement::GovernedColumn::is_clear)
         });
-        if clear { translate(filter, &self.enforcement.table) } else { None }
+        if clear {
+            translate(filter, &self.enforcement.table)
+        } else {
+            None
+        }
     }
 
     /// The raw columns that rows, policies, masks and local filters need.
@@ -147,7 +169,9 @@ impl GovernedScanExec {
         }
         for output in self.needed_outputs(local_filters) {
             let (Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at)) = output;
-            let Some(column) = self.enforcement.columns.get(at) else { continue };
+            let Some(column) = self.enforcement.columns.get(at) else {
+                continue;
+            };
             if !matches!(output, Output::IsClear(_)) && !column.is_never_clear() || column.cells.is_empty() {
                 columns.push(column.index);
             }
@@ -166,7 +190,12 @@ impl GovernedScanExec {
 
     /// The projected outputs, then those only local filters use.
     pub fn needed_outputs(&self, local_filters: &[Expr]) -> Vec<Output> {
-        let mut needed: Vec<Output> = self.projection.iter().filter_map(|at| self.outputs.get(*at)).copied().collect();
+        let mut needed: Vec<Output> = self
+            .projection
+            .iter()
+            .filter_map(|at| self.outputs.get(*at))
+            .copied()
+            .collect();
         for filter in local_filters {
             for used in filter.column_refs() {
                 let found = self
@@ -223,7 +252,10 @@ impl GovernedScanExec {
             table: Arc::clone(&enforcement.table),
             columns: ask.columns.clone(),
             predicate: all_of(all),
-            limit: self.limit.filter(|_| complete && capabilities.limit).map(|rows| rows as u64),
+            limit: self
+                .limit
+                .filter(|_| complete && capabilities.limit)
+                .map(|rows| rows as u64),
         })
     }
 }
@@ -308,7 +340,9 @@ impl ExecutionPlan for GovernedScanExec {
             let raw = read.open(&run).await?;
             Ok::<_, EngineError>(rows.stream(raw))
         };
-        let stream = futures::stream::once(opened).try_flatten().map(|batch| batch.map_err(Into::into));
+        let stream = futures::stream::once(opened)
+            .try_flatten()
+            .map(|batch| batch.map_err(Into::into));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
 }

@@ -66,11 +66,20 @@ impl GovernedTable {
     }
 
     fn with_outputs(enforcement: Arc<Enforcement>, outputs: Vec<Output>) -> Result<Self> {
-        let fields: Vec<Field> = outputs.iter().map(|output| output_field(&enforcement, *output)).collect();
+        let fields: Vec<Field> = outputs
+            .iter()
+            .map(|output| output_field(&enforcement, *output))
+            .collect();
         let schema = Arc::new(Schema::new(fields));
         let df_schema = DFSchema::try_from(schema.as_ref().clone())?;
         let constraints = key_constraints(&enforcement, &outputs);
-        Ok(Self { enforcement, outputs: Arc::new(outputs), schema, df_schema, constraints })
+        Ok(Self {
+            enforcement,
+            outputs: Arc::new(outputs),
+            schema,
+            df_schema,
+            constraints,
+        })
     }
 }
 
@@ -82,10 +91,10 @@ pub(crate) fn clear_flag(column: &str) -> String {
 /// The field of one output.
 pub(crate) fn output_field(enforcement: &Enforcement, output: Output) -> Field {
     let field = |at: usize| {
-        enforcement
-            .columns
-            .get(at)
-            .map_or_else(|| Field::new("", DataType::Null, true), |column| enforcement.field(column))
+        enforcement.columns.get(at).map_or_else(
+            || Field::new("", DataType::Null, true),
+            |column| enforcement.field(column),
+        )
     };
     match output {
         Output::Shown(at) | Output::ClearOrNull(at) => field(at),
@@ -99,7 +108,11 @@ fn key_constraints(enforcement: &Enforcement, outputs: &[Output]) -> Constraints
         outputs.iter().position(|output| match output {
             Output::Shown(at) | Output::ClearOrNull(at) => enforcement.columns.get(*at).is_some_and(|column| {
                 column.is_clear()
-                    && enforcement.table.columns.get(column.index).is_some_and(|remote| remote.name == *name)
+                    && enforcement
+                        .table
+                        .columns
+                        .get(column.index)
+                        .is_some_and(|remote| remote.name == *name)
             }),
             Output::IsClear(_) => false,
         })
@@ -110,7 +123,14 @@ fn key_constraints(enforcement: &Enforcement, outputs: &[Output]) -> Constraints
     };
     let mut all = Vec::new();
     all.extend(indices(&enforcement.table.primary_key).map(Constraint::PrimaryKey));
-    all.extend(enforcement.table.unique_keys.iter().filter_map(indices).map(Constraint::Unique));
+    all.extend(
+        enforcement
+            .table
+            .unique_keys
+            .iter()
+            .filter_map(indices)
+            .map(Constraint::Unique),
+    );
     Constraints::new_unverified(all)
 }
 

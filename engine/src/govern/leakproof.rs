@@ -24,7 +24,9 @@ pub(crate) fn is_leakproof(expr: &Expr, schema: &DFSchema) -> bool {
         | Expr::IsNotTrue(inner)
         | Expr::IsNotFalse(inner) => is_leakproof(inner, schema),
         Expr::IsNull(inner) | Expr::IsNotNull(inner) => is_column(inner),
-        Expr::Column(_) => expr.get_type(schema).is_ok_and(|found| found == arrow::datatypes::DataType::Boolean),
+        Expr::Column(_) => expr
+            .get_type(schema)
+            .is_ok_and(|found| found == arrow::datatypes::DataType::Boolean),
         Expr::Between(between) => {
             column_and_literal(&between.expr, &between.low, schema)
                 && column_and_literal(&between.expr, &between.high, schema)
@@ -47,7 +49,9 @@ fn is_column(expr: &Expr) -> bool {
 }
 
 fn column_and_literal(column: &Expr, literal: &Expr, schema: &DFSchema) -> bool {
-    let Expr::Literal(scalar, _) = literal else { return false };
+    let Expr::Literal(scalar, _) = literal else {
+        return false;
+    };
     is_column(column) && column.get_type(schema).is_ok_and(|found| found == scalar.data_type())
 }
 
@@ -86,7 +90,10 @@ mod tests {
         check(&col("id").eq(col("id")), false);
         check(&lit(1_i64).eq(lit(1_i64)), false);
         check(&col("name").like(lit("a\\")), false);
-        check(&col("id").eq(lit(1_i64)).and((lit(1_i64) / col("id")).gt(lit(0_i64))), false);
+        check(
+            &col("id").eq(lit(1_i64)).and((lit(1_i64) / col("id")).gt(lit(0_i64))),
+            false,
+        );
         check(&col("absent").eq(lit(1_i64)), false);
     }
 }

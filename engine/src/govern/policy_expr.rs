@@ -57,7 +57,13 @@ pub(crate) fn compile(
     wanted: &Wanted<'_>,
 ) -> Result<Compiled, EngineError> {
     let mut parsed = parse(sql)?;
-    let mut names = Names { schema, attributes, values: Vec::new(), closed: false, sql };
+    let mut names = Names {
+        schema,
+        attributes,
+        values: Vec::new(),
+        closed: false,
+        sql,
+    };
     let walked = ast::visit_expressions_mut(&mut parsed.expr, |expr| match names.resolve(expr) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => ControlFlow::Break(error),
@@ -109,7 +115,10 @@ fn finish(
         })?
         .data;
     if expr.is_volatile() {
-        return Err(EngineError::new(Code::PRJ011, "a volatile function cannot stand in a policy"));
+        return Err(EngineError::new(
+            Code::PRJ011,
+            "a volatile function cannot stand in a policy",
+        ));
     }
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(schema.clone()))
@@ -122,14 +131,20 @@ fn finish(
     let expr = match wanted {
         Wanted::Predicate if matches!(found, DataType::Boolean | DataType::Null) => expr,
         Wanted::Predicate => {
-            return Err(EngineError::new(Code::PRJ011, format!("a condition must be true or false, this is {found}")));
+            return Err(EngineError::new(
+                Code::PRJ011,
+                format!("a condition must be true or false, this is {found}"),
+            ));
         }
         Wanted::Value(column) if found == **column => expr,
         Wanted::Value(column) if found == DataType::Null || same_family(&found, column) => {
             expr.cast_to(column, schema)?
         }
         Wanted::Value(column) => {
-            return Err(EngineError::new(Code::PRJ011, format!("the mask gives {found}, but the column is {column}")));
+            return Err(EngineError::new(
+                Code::PRJ011,
+                format!("the mask gives {found}, but the column is {column}"),
+            ));
         }
     };
     Ok(simplifier.simplify(expr)?)
@@ -144,7 +159,10 @@ fn same_family(from: &DataType, to: &DataType) -> bool {
 
 /// The error at its place in the project's file.
 fn blame(sql: &SqlText, error: &EngineError) -> EngineError {
-    let place = error.place.as_ref().map_or_else(|| sql.place.clone(), |inner| sql.place_of(inner.range.clone()));
+    let place = error
+        .place
+        .as_ref()
+        .map_or_else(|| sql.place.clone(), |inner| sql.place_of(inner.range.clone()));
     let mut blamed = EngineError::new(Code::PRJ011, error.message.clone()).at(place);
     blamed.help = error.help.clone();
     blamed
@@ -220,9 +238,9 @@ impl Names<'_> {
         let value = match self.attributes {
             Attributes::Unknown => return vec![self.bind(ScalarValue::Null)],
             Attributes::Of(principal) if name == "name" => Some(AttributeValue::Text(principal.name.clone())),
-            Attributes::Of(principal) if name == "roles" => {
-                Some(AttributeValue::List(principal.roles.iter().cloned().map(AttributeValue::Text).collect()))
-            }
+            Attributes::Of(principal) if name == "roles" => Some(AttributeValue::List(
+                principal.roles.iter().cloned().map(AttributeValue::Text).collect(),
+            )),
             Attributes::Of(principal) => principal.attributes.get(name).cloned(),
         };
         let scalars = match value {

@@ -100,7 +100,7 @@ fn harmless_leaf(node: &Arc<dyn ExecutionPlan>) -> bool {
     node.downcast_ref::<GovernedScanExec>().is_some()
         || node.downcast_ref::<EmptyExec>().is_some()
         || node.downcast_ref::<PlaceholderRowExec>().is_some()
-        || node.downcast_ref::<DataSourceExec>().is_some_and(|scan| {
-            scan.data_source().downcast_ref::<MemorySourceConfig>().is_some()
-        })
+        || node
+            .downcast_ref::<DataSourceExec>()
+            .is_some_and(|scan| scan.data_source().downcast_ref::<MemorySourceConfig>().is_some())
 }

@@ -74,11 +74,16 @@ impl GovernedCatalog {
 
     /// What the principal sees of a source's table.
     pub fn enforcement(&self, name: &TableName) -> std::result::Result<Option<Arc<Enforcement>>, EngineError> {
-        let Some(grant) = self.grants.get(name) else { return Ok(None) };
+        let Some(grant) = self.grants.get(name) else {
+            return Ok(None);
+        };
         if let Some(known) = self.compiled.lock().get(name) {
             return Ok(Some(Arc::clone(known)));
         }
-        let compiler = GrantCompiler { snapshot: &self.snapshot, state: &self.state };
+        let compiler = GrantCompiler {
+            snapshot: &self.snapshot,
+            state: &self.state,
+        };
         let compiled = Arc::new(compiler.compile(grant, &self.principal)?);
         self.compiled.lock().insert(name.clone(), Arc::clone(&compiled));
         Ok(Some(compiled))
@@ -86,9 +91,15 @@ impl GovernedCatalog {
 
     /// The entities whose views may be seen, with their views' names.
     pub fn entities(&self) -> impl Iterator<Item = (String, &Entity)> {
-        self.snapshot.catalog.entities().map(|entity| (format!("{}_360", entity.name), entity)).filter(|(view, _)| {
-            self.snapshot.catalog.view_granted(&self.principal, &TableName::new(UNIFIED, view))
-        })
+        self.snapshot
+            .catalog
+            .entities()
+            .map(|entity| (format!("{}_360", entity.name), entity))
+            .filter(|(view, _)| {
+                self.snapshot
+                    .catalog
+                    .view_granted(&self.principal, &TableName::new(UNIFIED, view))
+            })
     }
 
     /// A view of `unified`.
@@ -96,7 +107,9 @@ impl GovernedCatalog {
         if let Some(known) = self.views.lock().get(name) {
             return Ok(known.clone());
         }
-        let Some((_, entity)) = self.entities().find(|(view, _)| view == name) else { return Ok(None) };
+        let Some((_, entity)) = self.entities().find(|(view, _)| view == name) else {
+            return Ok(None);
+        };
         let lookup = |table: &TableName| self.enforcement(table);
         let view = entity_view(&self.snapshot, &self.state, entity, &lookup)?.map(Arc::new);
         self.views.lock().insert(name.to_owned(), view.clone());
@@ -129,24 +142,41 @@ impl GovernedCatalog {
             }
             return system_tables(schema).iter().map(|table| (*table).to_owned()).collect();
         }
-        self.grants.keys().filter(|table| table.schema == schema).map(|table| table.table.clone()).collect()
+        self.grants
+            .keys()
+            .filter(|table| table.schema == schema)
+            .map(|table| table.table.clone())
+            .collect()
     }
 
     /// The columns of a table, in order; `None` if it does not exist.
     pub fn columns(&self, schema: &str, table: &str) -> Option<Vec<String>> {
         let names = |provider: Arc<dyn TableProvider>| {
-            provider.schema().fields().iter().map(|field| field.name().clone()).collect()
+            provider
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect()
         };
         self.provider(schema, table).ok().flatten().map(names)
     }
 
     /// The provider a name leads to. The name is exact.
-    pub fn provider(&self, schema: &str, table: &str) -> std::result::Result<Option<Arc<dyn TableProvider>>, EngineError> {
+    pub fn provider(
+        &self,
+        schema: &str,
+        table: &str,
+    ) -> std::result::Result<Option<Arc<dyn TableProvider>>, EngineError> {
         if schema == UNIFIED {
             return Ok(self.view(table)?.map(|view| view as Arc<dyn TableProvider>));
         }
         if SYSTEM_SCHEMAS.contains(&schema) {
-            return if self.grants.is_empty() { Ok(None) } else { system_table(self, schema, table) };
+            return if self.grants.is_empty() {
+                Ok(None)
+            } else {
+                system_table(self, schema, table)
+            };
         }
         match self.enforcement(&TableName::new(schema, table))? {
             Some(enforcement) => Ok(Some(Arc::new(GovernedTable::new(enforcement)?))),
@@ -180,9 +210,12 @@ impl CatalogProvider for GovernedCatalog {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         let catalog = self.this.upgrade()?;
-        self.schemas()
-            .contains(&name.to_owned())
-            .then(|| Arc::new(GovernedSchema { catalog, name: name.to_owned() }) as Arc<dyn SchemaProvider>)
+        self.schemas().contains(&name.to_owned()).then(|| {
+            Arc::new(GovernedSchema {
+                catalog,
+                name: name.to_owned(),
+            }) as Arc<dyn SchemaProvider>
+        })
     }
 }
 

@@ -65,7 +65,10 @@ pub(crate) fn listing(catalog: &GovernedCatalog) -> Listing {
         }
     }
     tables.sort_by(|left, right| left.name.cmp(&right.name));
-    Listing { catalog: catalog.name().to_owned(), tables }
+    Listing {
+        catalog: catalog.name().to_owned(),
+        tables,
+    }
 }
 
 fn source_table(catalog: &GovernedCatalog, enforcement: &Enforcement) -> TableListing {
@@ -101,7 +104,9 @@ fn source_table(catalog: &GovernedCatalog, enforcement: &Enforcement) -> TableLi
         name: enforcement.name.clone(),
         kind: "TABLE",
         schema: Arc::new(Schema::new(fields)),
-        comment: meaning.and_then(|m| m.description.clone()).or_else(|| enforcement.table.comment.clone()),
+        comment: meaning
+            .and_then(|m| m.description.clone())
+            .or_else(|| enforcement.table.comment.clone()),
         primary_key: if key.iter().all(clear) { key } else { Vec::new() },
         references,
     }
@@ -120,7 +125,10 @@ fn entity_table(name: &str, entity: &Entity, schema: &Schema) -> TableListing {
         .fields()
         .iter()
         .map(|field| {
-            let attribute = entity.attributes.iter().find(|attribute| attribute.name == *field.name());
+            let attribute = entity
+                .attributes
+                .iter()
+                .find(|attribute| attribute.name == *field.name());
             let label = attribute.and_then(|one| one.label.text("en"));
             let remarks = attribute.and_then(|one| one.description.as_deref()).or(label);
             described(field, remarks)
@@ -130,7 +138,10 @@ fn entity_table(name: &str, entity: &Entity, schema: &Schema) -> TableListing {
         name: TableName::new(UNIFIED, name),
         kind: "VIEW",
         schema: Arc::new(Schema::new(fields)),
-        comment: entity.label.text("en").map(|label| format!("{label}: one row each, from every department")),
+        comment: entity
+            .label
+            .text("en")
+            .map(|label| format!("{label}: one row each, from every department")),
         primary_key: vec![entity.key.clone()],
         references: Vec::new(),
     }

@@ -60,7 +60,9 @@ struct ColumnRow {
 fn column_rows(catalog: &GovernedCatalog) -> Vec<ColumnRow> {
     let mut rows = Vec::new();
     for grant in catalog.source_tables() {
-        let Ok(Some(table)) = catalog.enforcement(&grant.table) else { continue };
+        let Ok(Some(table)) = catalog.enforcement(&grant.table) else {
+            continue;
+        };
         let meaning = catalog.snapshot.catalog.project.tables.get(&grant.table);
         for (at, column) in table.columns.iter().enumerate() {
             let field = table.field(column);
@@ -75,15 +77,29 @@ fn column_rows(catalog: &GovernedCatalog) -> Vec<ColumnRow> {
                 nullable: field.is_nullable(),
                 masked: !column.is_clear(),
                 remarks: declared
-                    .and_then(|column| column.description.clone().or_else(|| column.label.text("en").map(str::to_owned)))
-                    .or_else(|| table.table.columns.get(column.index).and_then(|remote| remote.comment.clone())),
+                    .and_then(|column| {
+                        column
+                            .description
+                            .clone()
+                            .or_else(|| column.label.text("en").map(str::to_owned))
+                    })
+                    .or_else(|| {
+                        table
+                            .table
+                            .columns
+                            .get(column.index)
+                            .and_then(|remote| remote.comment.clone())
+                    }),
             });
         }
     }
     for (name, entity) in catalog.entities() {
         let Ok(Some(view)) = catalog.view(&name) else { continue };
         for (at, field) in view.schema().fields().iter().enumerate() {
-            let attribute = entity.attributes.iter().find(|attribute| attribute.name == *field.name());
+            let attribute = entity
+                .attributes
+                .iter()
+                .find(|attribute| attribute.name == *field.name());
             rows.push(ColumnRow {
                 schema: UNIFIED.to_owned(),
                 table: name.clone(),
@@ -93,8 +109,11 @@ fn column_rows(catalog: &GovernedCatalog) -> Vec<ColumnRow> {
                 data_type: wire_type(field.data_type()),
                 nullable: field.is_nullable(),
                 masked: false,
-                remarks: attribute
-                    .and_then(|one| one.description.clone().or_else(|| one.label.text("en").map(str::to_owned))),
+                remarks: attribute.and_then(|one| {
+                    one.description
+                        .clone()
+                        .or_else(|| one.label.text("en").map(str::to_owned))
+                }),
             });
         }
     }
@@ -103,8 +122,14 @@ fn column_rows(catalog: &GovernedCatalog) -> Vec<ColumnRow> {
 
 fn sources(catalog: &GovernedCatalog) -> Result<RecordBatch, EngineError> {
     let visible = catalog.schemas();
-    let sources: Vec<_> =
-        catalog.snapshot.catalog.project.sources.values().filter(|source| visible.contains(&source.name)).collect();
+    let sources: Vec<_> = catalog
+        .snapshot
+        .catalog
+        .project
+        .sources
+        .values()
+        .filter(|source| visible.contains(&source.name))
+        .collect();
     batch(vec![
         ("source", text(sources.iter().map(|source| Some(source.name.as_str())))),
         ("owner", text(sources.iter().map(|source| source.owner.as_deref()))),
@@ -117,7 +142,10 @@ fn tables(catalog: &GovernedCatalog) -> Result<RecordBatch, EngineError> {
     let project = &catalog.snapshot.catalog.project;
     let comment = |row: &ColumnRow| {
         let name = caliber_catalog::name::TableName::new(&row.schema, &row.table);
-        project.tables.get(&name).and_then(|meaning| meaning.description.clone())
+        project
+            .tables
+            .get(&name)
+            .and_then(|meaning| meaning.description.clone())
     };
     let comments: Vec<Option<String>> = rows.iter().map(comment).collect();
     batch(vec![
@@ -143,7 +171,10 @@ fn columns(catalog: &GovernedCatalog) -> Result<RecordBatch, EngineError> {
         ("table_name", text(rows.iter().map(|row| Some(row.table.as_str())))),
         ("column_name", text(rows.iter().map(|row| Some(row.column.as_str())))),
         ("data_type", text(types.iter().map(|name| Some(name.as_str())))),
-        ("masked", Arc::new(rows.iter().map(|row| Some(row.masked)).collect::<BooleanArray>()) as ArrayRef),
+        (
+            "masked",
+            Arc::new(rows.iter().map(|row| Some(row.masked)).collect::<BooleanArray>()) as ArrayRef,
+        ),
         ("description", text(rows.iter().map(|row| row.remarks.as_deref()))),
     ])
 }
@@ -175,8 +206,14 @@ fn standard_columns(catalog: &GovernedCatalog) -> Result<RecordBatch, EngineErro
         ("table_schema", text(rows.iter().map(|row| Some(row.schema.as_str())))),
         ("table_name", text(rows.iter().map(|row| Some(row.table.as_str())))),
         ("column_name", text(rows.iter().map(|row| Some(row.column.as_str())))),
-        ("ordinal_position", Arc::new(rows.iter().map(|row| Some(row.position)).collect::<Int32Array>()) as ArrayRef),
-        ("is_nullable", text(rows.iter().map(|row| Some(if row.nullable { "YES" } else { "NO" })))),
+        (
+            "ordinal_position",
+            Arc::new(rows.iter().map(|row| Some(row.position)).collect::<Int32Array>()) as ArrayRef,
+        ),
+        (
+            "is_nullable",
+            text(rows.iter().map(|row| Some(if row.nullable { "YES" } else { "NO" }))),
+        ),
         ("data_type", text(types.iter().map(|name| Some(name.as_str())))),
     ])
 }
@@ -186,8 +223,10 @@ fn text<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
 }
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, EngineError> {
-    let fields: Vec<Field> =
-        columns.iter().map(|(name, values)| Field::new(*name, values.data_type().clone(), true)).collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, values)| Field::new(*name, values.data_type().clone(), true))
+        .collect();
     let schema: SchemaRef = Arc::new(Schema::new(fields));
     RecordBatch::try_new(schema, columns.into_iter().map(|(_, values)| values).collect())
         .map_err(|error| EngineError::internal("a system table could not be filled", &error))

@@ -31,27 +31,50 @@ impl ParameterRows {
             ));
         }
         let Some(batch) = batch.filter(|_| !types.is_empty()) else {
-            return Ok(Self { columns: Vec::new(), rows: 1, next: 0 });
+            return Ok(Self {
+                columns: Vec::new(),
+                rows: 1,
+                next: 0,
+            });
         };
         if batch.num_rows() > PARAMETER_ROWS_MAX {
             return Err(EngineError::new(
                 Code::SQL016,
-                format!("{} rows of parameters were given, at most {PARAMETER_ROWS_MAX} are allowed", batch.num_rows()),
+                format!(
+                    "{} rows of parameters were given, at most {PARAMETER_ROWS_MAX} are allowed",
+                    batch.num_rows()
+                ),
             )
             .help("join with a VALUES list, or send several requests"));
         }
-        let options = CastOptions { safe: false, ..CastOptions::default() };
-        let columns = batch.columns().iter().zip(types).enumerate().map(|(at, (column, wanted))| {
-            cast_with_options(column, wanted, &options)
-                .ok()
-                .filter(|cast| keeps_values(column, cast))
-                .ok_or_else(|| {
-                    let text = format!("parameter ${} is {}, the statement needs {wanted}", at + 1, column.data_type());
-                    EngineError::new(Code::SQL016, text)
-                        .help("send a value of that type, or CAST the parameter in the statement")
-                })
-        });
-        Ok(Self { columns: columns.collect::<Result<_, _>>()?, rows: batch.num_rows(), next: 0 })
+        let options = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(types)
+            .enumerate()
+            .map(|(at, (column, wanted))| {
+                cast_with_options(column, wanted, &options)
+                    .ok()
+                    .filter(|cast| keeps_values(column, cast))
+                    .ok_or_else(|| {
+                        let text = format!(
+                            "parameter ${} is {}, the statement needs {wanted}",
+                            at + 1,
+                            column.data_type()
+                        );
+                        EngineError::new(Code::SQL016, text)
+                            .help("send a value of that type, or CAST the parameter in the statement")
+                    })
+            });
+        Ok(Self {
+            columns: columns.collect::<Result<_, _>>()?,
+            rows: batch.num_rows(),
+            next: 0,
+        })
     }
 
     /// The next row's values; `None` after the last.
@@ -61,8 +84,11 @@ impl ParameterRows {
         }
         let row = self.next;
         self.next += 1;
-        let values: Result<Vec<ScalarValue>, _> =
-            self.columns.iter().map(|column| ScalarValue::try_from_array(column, row)).collect();
+        let values: Result<Vec<ScalarValue>, _> = self
+            .columns
+            .iter()
+            .map(|column| ScalarValue::try_from_array(column, row))
+            .collect();
         Ok(Some(values?))
     }
 }

@@ -64,7 +64,9 @@ impl StatementLog for SourceCounts {
 
 impl std::fmt::Debug for QueryRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueryRun").field("query_id", &self.query_id).finish_non_exhaustive()
+        f.debug_struct("QueryRun")
+            .field("query_id", &self.query_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,9 @@ pub(crate) fn wire_schema(schema: &Schema) -> SchemaRef {
         .map(|field| {
             let mut name = field.name().clone();
             if !seen.insert(name.clone()) {
-                let free = (1..).map(|number| format!("{name}_{number}")).find(|other| !taken.contains(other));
+                let free = (1..)
+                    .map(|number| format!("{name}_{number}"))
+                    .find(|other| !taken.contains(other));
                 name = free.unwrap_or(name);
                 taken.insert(name.clone());
             }
@@ -43,11 +45,17 @@ pub(crate) fn wire_type(data_type: &DataType) -> DataType {
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
         }
-        DataType::Decimal256(precision, scale) => DataType::Decimal128((*precision).min(DECIMAL128_MAX_PRECISION), *scale),
+        DataType::Decimal256(precision, scale) => {
+            DataType::Decimal128((*precision).min(DECIMAL128_MAX_PRECISION), *scale)
+        }
         DataType::Float16 => DataType::Float32,
         DataType::Timestamp(_, None) => DataType::Timestamp(TimeUnit::Microsecond, None),
         DataType::Timestamp(_, Some(zone)) => {
-            let zone = if zone.as_ref() == "+00:00" { "UTC".into() } else { Arc::clone(zone) };
+            let zone = if zone.as_ref() == "+00:00" {
+                "UTC".into()
+            } else {
+                Arc::clone(zone)
+            };
             DataType::Timestamp(TimeUnit::Microsecond, Some(zone))
         }
         DataType::Date64 => DataType::Date32,
@@ -70,7 +78,10 @@ pub(crate) fn wire_type(data_type: &DataType) -> DataType {
 
 /// The batch with exactly `schema`.
 pub(crate) fn to_wire(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, EngineError> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     let columns: Result<Vec<ArrayRef>, EngineError> = batch
         .columns()
         .iter()
@@ -82,7 +93,11 @@ pub(crate) fn to_wire(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
             cast_with_options(column, field.data_type(), &options).map_err(|_| {
                 EngineError::new(
                     caliber_catalog::diagnostic::Code::SQL022,
-                    format!("column `{}` of the result does not fit {}", field.name(), field.data_type()),
+                    format!(
+                        "column `{}` of the result does not fit {}",
+                        field.name(),
+                        field.data_type()
+                    ),
                 )
                 .help("cast it in the statement to a type that holds its values")
             })
@@ -132,7 +147,11 @@ mod tests {
         let wire = wire_schema(&schema);
         let names: Vec<&str> = wire.fields().iter().map(|field| field.name().as_str()).collect();
         assert_eq!(names, ["id", "id_1", "id_2", "id_3"]);
-        assert!(wire.fields().iter().all(|field| field.is_nullable() && *field.data_type() == DataType::Utf8));
+        assert!(
+            wire.fields()
+                .iter()
+                .all(|field| field.is_nullable() && *field.data_type() == DataType::Utf8)
+        );
     }
 
     #[test]
@@ -141,6 +160,9 @@ mod tests {
         assert_eq!(wire_type(&dictionary), DataType::Utf8);
         assert_eq!(wire_type(&DataType::Decimal32(5, 2)), DataType::Decimal128(5, 2));
         let nanoseconds = DataType::Timestamp(TimeUnit::Nanosecond, Some("+00:00".into()));
-        assert_eq!(wire_type(&nanoseconds), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
+        assert_eq!(
+            wire_type(&nanoseconds),
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        );
     }
 }

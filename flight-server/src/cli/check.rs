@@ -47,8 +47,17 @@ impl Check {
         let (errors, warnings) = counts(&findings);
         let verdict = if errors > 0 { "failed" } else { "ok" };
         let what = name.map_or_else(|| folder.display().to_string(), |name| format!("project `{name}`"));
-        let how = if self.online { "checked with its keys at the sources" } else { "checked" };
-        writeln!(std::io::stdout(), "{what}: {how}, {verdict}: {errors} error{}, {warnings} warning{}", plural(errors), plural(warnings))?;
+        let how = if self.online {
+            "checked with its keys at the sources"
+        } else {
+            "checked"
+        };
+        writeln!(
+            std::io::stdout(),
+            "{what}: {how}, {verdict}: {errors} error{}, {warnings} warning{}",
+            plural(errors),
+            plural(warnings)
+        )?;
         if errors > 0 { Err(Failure::Said(1)) } else { Ok(()) }
     }
 
@@ -61,7 +70,10 @@ impl Check {
             Err(findings) => (None, findings),
         };
         for finding in syntax {
-            if !findings.iter().any(|known| known.code == finding.code && known.place == finding.place) {
+            if !findings
+                .iter()
+                .any(|known| known.code == finding.code && known.place == finding.place)
+            {
                 findings.push(finding);
             }
         }
@@ -83,7 +95,10 @@ fn unreachable_is_an_error(finding: &mut Diagnostic) {
 }
 
 fn counts(findings: &[Diagnostic]) -> (usize, usize) {
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    let errors = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .count();
     (errors, findings.len() - errors)
 }
 

@@ -47,7 +47,11 @@ pub struct Demo {
 impl Demo {
     /// Makes the bank, serves it, says what to type next; drains on a signal.
     pub async fn run(self) -> Result<(), Failure> {
-        let temporary = if self.dir.is_none() { Some(Temporary::make()?) } else { None };
+        let temporary = if self.dir.is_none() {
+            Some(Temporary::make()?)
+        } else {
+            None
+        };
         let folder = match (&self.dir, &temporary) {
             (Some(folder), _) => std::path::absolute(folder)?,
             (None, Some(temporary)) => temporary.0.clone(),
@@ -83,7 +87,11 @@ impl Demo {
         let made = made.await.map_err(std::io::Error::other)?;
         let bank = made.map_err(|error| Failure::Io(std::io::Error::other(error.to_string())))?;
         let rows = bank.rows.iter().map(|(_, rows)| rows).sum::<u64>();
-        note!("made a bank of {customers} customers, {rows} rows in three departments, in {:.1} s: {}", started.elapsed().as_secs_f64(), bank.folder.display());
+        note!(
+            "made a bank of {customers} customers, {rows} rows in three departments, in {:.1} s: {}",
+            started.elapsed().as_secs_f64(),
+            bank.folder.display()
+        );
         Ok(bank)
     }
 }
@@ -94,7 +102,9 @@ struct Temporary(PathBuf);
 impl Temporary {
     fn make() -> Result<Self, Failure> {
         let mut random = [0; 8];
-        SystemRandom::new().fill(&mut random).map_err(|_| std::io::Error::other("the system gives no randomness"))?;
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| std::io::Error::other("the system gives no randomness"))?;
         let folder = std::env::temp_dir().join(format!("caliber-demo-{:016x}", u64::from_le_bytes(random)));
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
@@ -121,8 +131,13 @@ struct Bar {
 
 impl Bar {
     fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| Mutex::new(ProgressBar::hidden()));
-        Self { started: Instant::now(), bar }
+        let bar = std::io::stderr()
+            .is_terminal()
+            .then(|| Mutex::new(ProgressBar::hidden()));
+        Self {
+            started: Instant::now(),
+            bar,
+        }
     }
 
     fn clear(&self) {
@@ -174,7 +189,14 @@ From Python (pip install adbc-driver-flightsql pyarrow):
 
 Ctrl-C ends the demo.
 ",
-        quoted(&bank.folder.join("queries").join("branch-overview.sql").display().to_string()),
+        quoted(
+            &bank
+                .folder
+                .join("queries")
+                .join("branch-overview.sql")
+                .display()
+                .to_string()
+        ),
     );
     text
 }
@@ -188,7 +210,9 @@ fn program(environment: &dyn Environment) -> String {
         return "caliber".to_owned();
     };
     let on_path = path.parent().is_some_and(|folder| {
-        environment.variable("PATH").is_some_and(|all| std::env::split_paths(&all).any(|one| one == folder))
+        environment
+            .variable("PATH")
+            .is_some_and(|all| std::env::split_paths(&all).any(|one| one == folder))
     });
     match path.file_name().filter(|_| on_path) {
         Some(name) => quoted(&name.to_string_lossy()),
@@ -213,13 +237,19 @@ mod tests {
 
     impl Environment for Variables {
         fn variable(&self, name: &str) -> Option<String> {
-            self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            self.0
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
         }
     }
 
     #[test]
     fn the_program_is_called_as_it_was() {
-        assert_eq!(program(&Variables(&[("CARGO", "/usr/bin/cargo")])), "cargo run --quiet --");
+        assert_eq!(
+            program(&Variables(&[("CARGO", "/usr/bin/cargo")])),
+            "cargo run --quiet --"
+        );
         assert!(program(&Variables(&[])).contains('/'));
     }
 

@@ -30,7 +30,7 @@ impl Explain {
         let mut client = self.target.open().await?;
         let text = match &mut client {
             // Whoever holds the project's files may see what would be sent to its sources.
-            Client::Local(session) => session.explain(&self.sql, true).await?,
+            Client::Local(session, _) => session.explain(&self.sql, true).await?,
             Client::Remote(_) => last_column(client.run(&format!("EXPLAIN {}", self.sql)).await?).await?,
         };
         client.close().await;
@@ -42,7 +42,15 @@ impl Explain {
 async fn last_column(mut rows: Rows) -> Result<String, Failure> {
     let mut text = String::new();
     while let Some(batch) = rows.next().await {
-        for value in batch?.columns().last().map(table::texts).transpose().map_err(std::io::Error::other)?.into_iter().flatten() {
+        for value in batch?
+            .columns()
+            .last()
+            .map(table::texts)
+            .transpose()
+            .map_err(std::io::Error::other)?
+            .into_iter()
+            .flatten()
+        {
             text.push_str(&value.unwrap_or_default());
             text.push('\n');
         }

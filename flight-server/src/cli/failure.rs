@@ -97,7 +97,14 @@ mod tests {
 
     #[test]
     fn exit_codes_tell_who_must_act() {
-        let expected = [(Code::SQL012, 1), (Code::SRV001, 3), (Code::SQL002, 4), (Code::LIM004, 5), (Code::LIM006, 5), (Code::PRJ003, 1)];
+        let expected = [
+            (Code::SQL012, 1),
+            (Code::SRV001, 3),
+            (Code::SQL002, 4),
+            (Code::LIM004, 5),
+            (Code::LIM006, 5),
+            (Code::PRJ003, 1),
+        ];
         for (code, exit) in expected {
             assert_eq!(exit_code(code), exit, "{code:?}");
         }

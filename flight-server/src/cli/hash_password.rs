@@ -25,7 +25,11 @@ pub struct HashPassword {}
 impl HashPassword {
     /// Prints the hash.
     pub fn run(self) -> Result<(), Failure> {
-        let password = if std::io::stdin().is_terminal() { asked()? } else { piped()? };
+        let password = if std::io::stdin().is_terminal() {
+            asked()?
+        } else {
+            piped()?
+        };
         if password.expose_secret().is_empty() {
             return Err(Failure::Usage("the password is empty".to_owned()));
         }

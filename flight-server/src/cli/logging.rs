@@ -15,10 +15,16 @@ use tracing_subscriber::{Layer, fmt};
 /// detail are headers and statements.
 pub fn start() {
     let asked = ProcessEnvironment.variable("RUST_LOG").unwrap_or_default();
-    let filter = EnvFilter::try_new(asked).ok().filter(|filter| !filter.to_string().is_empty());
+    let filter = EnvFilter::try_new(asked)
+        .ok()
+        .filter(|filter| !filter.to_string().is_empty());
     let filter = filter.unwrap_or_else(|| EnvFilter::new("warn"));
     let ours = filter_fn(|event| event.target().starts_with("caliber") || *event.level() <= Level::WARN);
-    let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).with_target(true).with_filter(ours);
+    let lines = fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_target(true)
+        .with_filter(ours);
     // Set already only where a test runs several commands in one process.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
     std::panic::set_hook(Box::new(|panic| {

@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod failure;
 mod hash_password;
+mod local;
 mod logging;
 mod output;
 mod project;
@@ -29,10 +30,16 @@ use failure::Failure;
 
 /// One governed SQL catalog over every department's live database.
 #[derive(Parser, Debug)]
-#[command(name = "caliber", version, arg_required_else_help = true, max_term_width = 100, after_help = "\
+#[command(
+    name = "caliber",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   caliber demo
-  caliber sql --project bank --as anna -c 'SELECT count(*) FROM credit.loan'")]
+  caliber sql --project bank --as anna -c 'SELECT count(*) FROM credit.loan'"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -68,7 +75,11 @@ pub fn run() -> ExitCode {
         }
     };
     logging::start();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_stack_size(WORKER_STACK_BYTES).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(WORKER_STACK_BYTES)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Failure::Io(error).report(),
     };
@@ -100,8 +111,13 @@ mod tests {
     fn every_commands_help_ends_with_two_examples() {
         for command in Cli::command().get_subcommands_mut().chain([&mut Cli::command()]) {
             let help = command.render_long_help().to_string();
-            let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{}: no examples", command.get_name()));
-            let examples = examples.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
+            let (_, examples) = help
+                .split_once("Examples:\n")
+                .unwrap_or_else(|| panic!("{}: no examples", command.get_name()));
+            let examples = examples
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .collect::<Vec<_>>();
             assert_eq!(examples.len(), 2, "{}: {examples:?}", command.get_name());
             assert!(examples.iter().all(|line| line.contains("caliber ")), "{examples:?}");
         }
@@ -110,7 +126,11 @@ mod tests {
     #[test]
     fn passwords_are_never_arguments() {
         for command in Cli::command().get_subcommands() {
-            assert!(command.get_arguments().all(|argument| !argument.get_id().as_str().contains("password")));
+            assert!(
+                command
+                    .get_arguments()
+                    .all(|argument| !argument.get_id().as_str().contains("password"))
+            );
         }
     }
 }

@@ -68,13 +68,21 @@ struct Writer {
 
 impl Writer {
     fn new(format: Format, layout: Layout, schema: SchemaRef) -> Self {
-        Self { format, layout, schema, held: Vec::new(), written: 0 }
+        Self {
+            format,
+            layout,
+            schema,
+            held: Vec::new(),
+            written: 0,
+        }
     }
 
     fn begin(&self, out: &mut impl Write) -> Result<(), Failure> {
         match self.format {
             Format::Json => out.write_all(b"[")?,
-            Format::Csv => out.write_all(&csv(&RecordBatch::new_empty(self.schema.clone()), true).map_err(unwritable)?)?,
+            Format::Csv => {
+                out.write_all(&csv(&RecordBatch::new_empty(self.schema.clone()), true).map_err(unwritable)?)?
+            }
             Format::Table | Format::Jsonl => {}
         }
         Ok(())
@@ -94,7 +102,11 @@ impl Writer {
             Format::Jsonl => out.write_all(&json_lines(&batch).map_err(unwritable)?)?,
             Format::Json => {
                 let lines = json_lines(&batch).map_err(unwritable)?;
-                for (at, line) in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
+                for (at, line) in lines
+                    .split(|byte| *byte == b'\n')
+                    .filter(|line| !line.is_empty())
+                    .enumerate()
+                {
                     out.write_all(if self.written == 0 && at == 0 { b"" } else { b",\n" })?;
                     out.write_all(line)?;
                 }
@@ -131,7 +143,9 @@ fn unwritable(error: ArrowError) -> Failure {
 
 /// Objects with every column, NULL included, each ended by a line feed.
 fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let mut writer = JsonWriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    let mut writer = JsonWriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(Vec::new());
     writer.write(batch)?;
     writer.finish()?;
     Ok(writer.into_inner())
@@ -147,14 +161,19 @@ fn csv(batch: &RecordBatch, header: bool) -> Result<Vec<u8>, ArrowError> {
 
 /// CSV has no lists and structures: their text stands instead.
 fn flattened(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = batch.schema_ref().fields().iter().zip(batch.columns()).map(|(field, column)| {
-        if !field.data_type().is_nested() {
-            return Ok((field.as_ref().clone(), column.clone()));
-        }
-        let texts = table::texts(column)?;
-        let texts: ArrayRef = Arc::new(StringArray::from(texts));
-        Ok((Field::new(field.name(), arrow::datatypes::DataType::Utf8, true), texts))
-    });
+    let columns = batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, column)| {
+            if !field.data_type().is_nested() {
+                return Ok((field.as_ref().clone(), column.clone()));
+            }
+            let texts = table::texts(column)?;
+            let texts: ArrayRef = Arc::new(StringArray::from(texts));
+            Ok((Field::new(field.name(), arrow::datatypes::DataType::Utf8, true), texts))
+        });
     let (fields, columns): (Vec<_>, Vec<_>) = columns.collect::<Result<Vec<_>, ArrowError>>()?.into_iter().unzip();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
@@ -167,13 +186,27 @@ mod tests {
     use super::*;
 
     fn batch() -> RecordBatch {
-        let amounts = Decimal128Array::from(vec![Some(1234), None]).with_precision_and_scale(10, 2).unwrap();
+        let amounts = Decimal128Array::from(vec![Some(1234), None])
+            .with_precision_and_scale(10, 2)
+            .unwrap();
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None]);
         RecordBatch::try_from_iter_with_nullable([
-            ("id", Arc::new(Int64Array::from(vec![9_007_199_254_740_993, 2])) as ArrayRef, true),
-            ("name", Arc::new(StringArray::from(vec![Some("a \"b\", 行\nc"), None])) as ArrayRef, true),
+            (
+                "id",
+                Arc::new(Int64Array::from(vec![9_007_199_254_740_993, 2])) as ArrayRef,
+                true,
+            ),
+            (
+                "name",
+                Arc::new(StringArray::from(vec![Some("a \"b\", 行\nc"), None])) as ArrayRef,
+                true,
+            ),
             ("amount", Arc::new(amounts) as ArrayRef, true),
-            ("day", Arc::new(Date32Array::from(vec![Some(0), None])) as ArrayRef, true),
+            (
+                "day",
+                Arc::new(Date32Array::from(vec![Some(0), None])) as ArrayRef,
+                true,
+            ),
             ("list", Arc::new(list) as ArrayRef, true),
         ])
         .unwrap()
@@ -183,14 +216,17 @@ mod tests {
         let mut out = Vec::new();
         let mut writer = Writer::new(format, Layout::Rows, batch().schema());
         writer.begin(&mut out).unwrap();
-        batches.iter().for_each(|batch| writer.batch(batch.clone(), &mut out).unwrap());
+        batches
+            .iter()
+            .for_each(|batch| writer.batch(batch.clone(), &mut out).unwrap());
         writer.end(&mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn csv_has_one_header_quotes_and_empty_nulls() {
-        let expected = "id,name,amount,day,list\n9007199254740993,\"a \"\"b\"\", 行\nc\",12.34,1970-01-01,\"[1, ]\"\n2,,,,\n";
+        let expected =
+            "id,name,amount,day,list\n9007199254740993,\"a \"\"b\"\", 行\nc\",12.34,1970-01-01,\"[1, ]\"\n2,,,,\n";
         assert_eq!(written(Format::Csv, &[batch()]), expected);
         assert_eq!(written(Format::Csv, &[]), "id,name,amount,day,list\n");
         assert_eq!(written(Format::Csv, &[batch(), batch()]).matches("id,name").count(), 1);
@@ -212,7 +248,10 @@ mod tests {
     fn json_lines_are_one_object_each() {
         let text = written(Format::Jsonl, &[batch()]);
         assert_eq!(text.lines().count(), 2);
-        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        assert!(
+            text.lines()
+                .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+        );
         assert_eq!(written(Format::Jsonl, &[]), "");
     }
 

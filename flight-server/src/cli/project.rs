@@ -55,7 +55,10 @@ pub fn session(engine: &Arc<Engine>, user: &str) -> Result<Session, Failure> {
     let names = project.users.keys().map(String::as_str);
     unknown.help = Some(match did_you_mean(user, names) {
         Some(name) => format!("did you mean `--as {name}`?"),
-        None => format!("its users are {}", project.users.keys().cloned().collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "its users are {}",
+            project.users.keys().cloned().collect::<Vec<_>>().join(", ")
+        ),
     });
     Err(Failure::Connect(unknown))
 }

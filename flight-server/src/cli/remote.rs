@@ -44,28 +44,48 @@ pub struct RemoteRows {
 
 impl Remote {
     /// Connects to `uri` (`grpc://HOST:PORT`, `grpc+tls://HOST:PORT`) and logs in.
-    pub async fn connect(uri: &str, authority: Option<&Path>, user: &str, password: SecretString) -> Result<Self, Failure> {
+    pub async fn connect(
+        uri: &str,
+        authority: Option<&Path>,
+        user: &str,
+        password: SecretString,
+    ) -> Result<Self, Failure> {
         let channel = endpoint(uri, authority)?.connect().await.map_err(|_| {
             let message = format!("no server answers at `{uri}`");
-            Failure::Connect(Diagnostic::error(Code::SRC001, message).help("is `caliber serve` running, and on this port?"))
+            Failure::Connect(
+                Diagnostic::error(Code::SRC001, message).help("is `caliber serve` running, and on this port?"),
+            )
         })?;
         let inner = FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut client = FlightSqlServiceClient::new_from_inner(inner);
-        let token = log_in(&mut client, user, password).await.map_err(|status| Failure::Connect(status::diagnostic(&status, "")))?;
+        let token = log_in(&mut client, user, password)
+            .await
+            .map_err(|status| refused(uri, &status))?;
         client.set_token(token);
         Ok(Self { client })
     }
 
     /// Runs a statement.
     pub async fn run(&mut self, sql: &str) -> Result<RemoteRows, Failure> {
-        let info = self.client.execute(sql.to_owned(), None).await.map_err(|error| failed(error, sql))?;
+        let info = self
+            .client
+            .execute(sql.to_owned(), None)
+            .await
+            .map_err(|error| failed(error, sql))?;
         self.rows(info, sql).await
     }
 
     /// Every table the server shows this user.
     pub async fn tables(&mut self) -> Result<Vec<Described>, Failure> {
-        let command = CommandGetTables { include_schema: true, ..Default::default() };
-        let info = self.client.get_tables(command).await.map_err(|error| failed(error, ""))?;
+        let command = CommandGetTables {
+            include_schema: true,
+            ..Default::default()
+        };
+        let info = self
+            .client
+            .get_tables(command)
+            .await
+            .map_err(|error| failed(error, ""))?;
         let mut rows = self.rows(info, "").await?;
         let mut tables = Vec::new();
         while let Some(batch) = rows.next().await {
@@ -80,10 +100,19 @@ impl Remote {
     }
 
     async fn rows(&mut self, info: FlightInfo, sql: &str) -> Result<RemoteRows, Failure> {
-        let ticket = info.endpoint.first().and_then(|endpoint| endpoint.ticket.clone()).ok_or_else(unexpected)?;
+        let ticket = info
+            .endpoint
+            .first()
+            .and_then(|endpoint| endpoint.ticket.clone())
+            .ok_or_else(unexpected)?;
         let schema = info.try_decode_schema().map_err(|_| unexpected())?;
         let stream = self.client.do_get(ticket).await.map_err(|error| failed(error, sql))?;
-        Ok(RemoteRows { schema: schema.into(), decoder: stream.into_inner(), summary: None, sql: sql.to_owned() })
+        Ok(RemoteRows {
+            schema: schema.into(),
+            decoder: stream.into_inner(),
+            summary: None,
+            sql: sql.to_owned(),
+        })
     }
 }
 
@@ -125,24 +154,60 @@ fn endpoint(uri: &str, authority: Option<&Path>) -> Result<Endpoint, Failure> {
         _ => return Err(unknown()),
     };
     let address = format!("{}://{place}", if tls { "https" } else { "http" });
-    let endpoint = Endpoint::from_shared(address).map_err(|_| unknown())?.connect_timeout(CONNECT_MAX).tcp_nodelay(true);
+    let endpoint = Endpoint::from_shared(address)
+        .map_err(|_| unknown())?
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true);
     if !tls {
         return Ok(endpoint);
     }
-    let authority = authority.ok_or_else(|| Failure::Usage("`grpc+tls://` needs `--ca FILE`, the authority that signed the server's certificate".to_owned()))?;
+    let authority = authority.ok_or_else(|| {
+        Failure::Usage("`grpc+tls://` needs `--ca FILE`, the authority that signed the server's certificate".to_owned())
+    })?;
     let certificate = Certificate::from_pem(std::fs::read(authority)?);
-    let unusable = |_| Failure::Usage(format!("`{}` holds no certificate that can be used", authority.display()));
-    endpoint.tls_config(ClientTlsConfig::new().ca_certificate(certificate)).map_err(unusable)
+    let unusable = |_| {
+        Failure::Usage(format!(
+            "`{}` holds no certificate that can be used",
+            authority.display()
+        ))
+    };
+    endpoint
+        .tls_config(ClientTlsConfig::new().ca_certificate(certificate))
+        .map_err(unusable)
 }
 
-async fn log_in(client: &mut FlightSqlServiceClient<Channel>, user: &str, password: SecretString) -> Result<String, Status> {
+/// Why a log-in failed; what does not speak Flight is no server of ours.
+fn refused(uri: &str, status: &Status) -> Failure {
+    if matches!(
+        status.code(),
+        tonic::Code::Internal | tonic::Code::Unknown | tonic::Code::Unavailable
+    ) && status.details().is_empty()
+    {
+        let message = format!("what answers at `{uri}` does not speak Flight SQL, or speaks it over TLS");
+        return Failure::Connect(
+            Diagnostic::error(Code::SRC001, message).help("a server with TLS has a `grpc+tls://` address"),
+        );
+    }
+    Failure::Connect(status::diagnostic(status, ""))
+}
+
+async fn log_in(
+    client: &mut FlightSqlServiceClient<Channel>,
+    user: &str,
+    password: SecretString,
+) -> Result<String, Status> {
     let credentials = BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()));
     let mut request = Request::new(futures::stream::iter([HandshakeRequest::default()]));
     let header = format!("Basic {credentials}").parse().map_err(|_| status::internal())?;
     request.metadata_mut().insert("authorization", header);
     let response = client.inner_mut().handshake(request).await?;
-    let header = response.metadata().get("authorization").and_then(|header| header.to_str().ok());
-    let token = header.and_then(|header| header.strip_prefix("Bearer ")).map(str::to_owned);
+    let header = response
+        .metadata()
+        .get("authorization")
+        .and_then(|header| header.to_str().ok());
+    let token = header
+        .and_then(|header| header.strip_prefix("Bearer "))
+        .map(str::to_owned);
     token.ok_or_else(|| Status::unauthenticated("the server gave no token"))
 }
 
@@ -172,7 +237,10 @@ fn failed(error: FlightError, sql: &str) -> Failure {
 }
 
 fn unexpected() -> Failure {
-    Failure::of(Diagnostic::error(Code::INT001, "the server's answer cannot be understood"))
+    Failure::of(Diagnostic::error(
+        Code::INT001,
+        "the server's answer cannot be understood",
+    ))
 }
 
 #[cfg(test)]
@@ -181,7 +249,10 @@ mod tests {
 
     #[test]
     fn only_flight_addresses_are_taken() {
-        assert_eq!(endpoint("grpc://127.0.0.1:50051", None).unwrap().uri().to_string(), "http://127.0.0.1:50051/");
+        assert_eq!(
+            endpoint("grpc://127.0.0.1:50051", None).unwrap().uri().to_string(),
+            "http://127.0.0.1:50051/"
+        );
         for wrong in ["127.0.0.1:50051", "http://127.0.0.1:1", "grpc://", "grpc+tls://host:1"] {
             assert!(matches!(endpoint(wrong, None), Err(Failure::Usage(_))), "{wrong}");
         }

@@ -8,14 +8,15 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use caliber_catalog::{Environment, ProcessEnvironment};
-use caliber_engine::{QueryStream, Session};
+use caliber_engine::Session;
 use clap::Args;
-use futures::StreamExt;
 use secrecy::SecretString;
 
 use super::failure::Failure;
+use super::local::LocalRows;
 use super::project;
 use super::remote::{Remote, RemoteRows};
+use crate::workers::Workers;
 
 /// The variable a password may be in.
 const PASSWORD_VARIABLE: &str = "CALIBER_PASSWORD";
@@ -43,7 +44,7 @@ pub struct Target {
 /// Somewhere to run statements.
 pub enum Client {
     /// In this process.
-    Local(Session),
+    Local(Session, Workers),
     /// At a server.
     Remote(Remote),
 }
@@ -51,7 +52,7 @@ pub enum Client {
 /// The rows of a statement.
 pub enum Rows {
     /// From this process.
-    Local(Box<QueryStream>),
+    Local(LocalRows),
     /// From a server.
     Remote(Box<RemoteRows>),
 }
@@ -88,10 +89,12 @@ impl Target {
             return Ok(Client::Remote(remote));
         }
         let user = self.user_here.as_deref().ok_or_else(|| {
-            Failure::Usage("say who asks: `--as USER` for a project, or `--uri URI --user NAME` for a server".to_owned())
+            Failure::Usage(
+                "say who asks: `--as USER` for a project, or `--uri URI --user NAME` for a server".to_owned(),
+            )
         })?;
         let engine = project::open(self.project.as_deref()).await?;
-        project::session(&engine, user).map(Client::Local)
+        Ok(Client::Local(project::session(&engine, user)?, Workers::start()?))
     }
 }
 
@@ -99,7 +102,7 @@ impl Client {
     /// Runs a statement.
     pub async fn run(&mut self, sql: &str) -> Result<Rows, Failure> {
         match self {
-            Self::Local(session) => Ok(Rows::Local(Box::new(session.execute(sql, None).await?))),
+            Self::Local(session, workers) => LocalRows::run(workers, session, sql).await.map(Rows::Local),
             Self::Remote(remote) => Ok(Rows::Remote(Box::new(remote.run(sql).await?))),
         }
     }
@@ -107,7 +110,7 @@ impl Client {
     /// Every table that exists for this user.
     pub async fn tables(&mut self) -> Result<Vec<Described>, Failure> {
         match self {
-            Self::Local(session) => {
+            Self::Local(session, _) => {
                 let tables = session.listing().tables.into_iter().map(|table| Described {
                     schema: table.name.schema,
                     table: table.name.table,
@@ -133,7 +136,7 @@ impl Rows {
     /// The result's columns.
     pub fn schema(&self) -> SchemaRef {
         match self {
-            Self::Local(stream) => stream.schema(),
+            Self::Local(rows) => rows.schema(),
             Self::Remote(rows) => rows.schema(),
         }
     }
@@ -141,7 +144,7 @@ impl Rows {
     /// The next batch with rows.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, Failure>> {
         match self {
-            Self::Local(stream) => stream.next().await.map(|batch| batch.map_err(Failure::from)),
+            Self::Local(rows) => rows.next().await,
             Self::Remote(rows) => rows.next().await,
         }
     }
@@ -149,11 +152,7 @@ impl Rows {
     /// What the answer rests on, once the rows have ended.
     pub fn summary(&self) -> Option<Summary> {
         match self {
-            Self::Local(stream) => {
-                let receipt = stream.receipt();
-                let sources = receipt.sources.into_iter().map(|source| source.source).collect();
-                Some(Summary { sources, masked_columns: receipt.masked_columns as u64 })
-            }
+            Self::Local(rows) => rows.summary(),
             Self::Remote(rows) => rows.summary(),
         }
     }
@@ -163,8 +162,15 @@ impl Summary {
     /// The receipt a Caliber server ends its stream with; `None` for any other text.
     pub fn from_json(json: &[u8]) -> Option<Self> {
         let json: serde_json::Value = serde_json::from_slice(json).ok()?;
-        let sources = json.get("sources")?.as_array()?.iter().filter_map(|name| name.as_str().map(str::to_owned));
-        Some(Self { sources: sources.collect(), masked_columns: json.get("masked_columns")?.as_u64()? })
+        let sources = json
+            .get("sources")?
+            .as_array()?
+            .iter()
+            .filter_map(|name| name.as_str().map(str::to_owned));
+        Some(Self {
+            sources: sources.collect(),
+            masked_columns: json.get("masked_columns")?.as_u64()?,
+        })
     }
 
     /// The note under a result: `42 rows, 118 ms · settlement live, credit live · 1 column masked`.
@@ -172,7 +178,14 @@ impl Summary {
         let mut parts = vec![format!("{}, {}", counted(rows, "row"), human(elapsed))];
         if let Some(summary) = summary {
             if !summary.sources.is_empty() {
-                parts.push(summary.sources.iter().map(|source| format!("{source} live")).collect::<Vec<_>>().join(", "));
+                parts.push(
+                    summary
+                        .sources
+                        .iter()
+                        .map(|source| format!("{source} live"))
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                );
             }
             if summary.masked_columns > 0 {
                 parts.push(format!("{} masked", counted(summary.masked_columns, "column")));
@@ -206,7 +219,9 @@ fn password(user: &str) -> Result<SecretString, Failure> {
         return Ok(password.into());
     }
     let typed = rpassword::prompt_password(format!("Password of {user}: "));
-    typed.map(SecretString::from).map_err(|_| Failure::Usage(format!("no terminal to ask for a password: set {PASSWORD_VARIABLE}")))
+    typed
+        .map(SecretString::from)
+        .map_err(|_| Failure::Usage(format!("no terminal to ask for a password: set {PASSWORD_VARIABLE}")))
 }
 
 #[cfg(test)]
@@ -215,17 +230,35 @@ mod tests {
 
     #[test]
     fn the_note_says_rows_time_sources_and_masks() {
-        let summary = Summary { sources: vec!["settlement".into(), "credit".into()], masked_columns: 1 };
+        let summary = Summary {
+            sources: vec!["settlement".into(), "credit".into()],
+            masked_columns: 1,
+        };
         let note = |rows, ms| Summary::note(Some(&summary), rows, Duration::from_millis(ms));
-        assert_eq!(note(42, 118), "42 rows, 118 ms · settlement live, credit live · 1 column masked");
-        assert_eq!(note(1, 12_340), "1 row, 12.3 s · settlement live, credit live · 1 column masked");
-        assert_eq!(Summary::note(None, 1_056_320, Duration::from_millis(7)), "1,056,320 rows, 7 ms");
+        assert_eq!(
+            note(42, 118),
+            "42 rows, 118 ms · settlement live, credit live · 1 column masked"
+        );
+        assert_eq!(
+            note(1, 12_340),
+            "1 row, 12.3 s · settlement live, credit live · 1 column masked"
+        );
+        assert_eq!(
+            Summary::note(None, 1_056_320, Duration::from_millis(7)),
+            "1,056,320 rows, 7 ms"
+        );
     }
 
     #[test]
     fn a_receipt_is_read_and_other_text_is_not() {
         let json = br#"{"query_id":"q","rows":3,"sources":["credit"],"masked_columns":2}"#;
-        assert_eq!(Summary::from_json(json), Some(Summary { sources: vec!["credit".into()], masked_columns: 2 }));
+        assert_eq!(
+            Summary::from_json(json),
+            Some(Summary {
+                sources: vec!["credit".into()],
+                masked_columns: 2
+            })
+        );
         assert_eq!(Summary::from_json(b"\xff"), None);
         assert_eq!(Summary::from_json(b"{}"), None);
     }

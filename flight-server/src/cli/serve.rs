@@ -44,7 +44,9 @@ pub async fn start(engine: Arc<Engine>, listen: Option<String>) -> Result<Runnin
     let snapshot = engine.snapshot();
     let mut config = ServeConfig::of(&snapshot.project.server);
     config.listen = listen.unwrap_or(config.listen);
-    serve(engine, snapshot.project.users.clone(), config).await.map_err(Failure::of)
+    serve(engine, snapshot.project.users.clone(), config)
+        .await
+        .map_err(Failure::of)
 }
 
 /// The first line of standard output, which scripts wait for.
@@ -63,7 +65,10 @@ pub async fn until_signal(mut server: RunningServer) {
     }
     let running = server.running_statements();
     if running > 0 {
-        note!("ending; {running} running statement{} may finish first", if running == 1 { "" } else { "s" });
+        note!(
+            "ending; {running} running statement{} may finish first",
+            if running == 1 { "" } else { "s" }
+        );
     }
     // A second signal does not wait.
     tokio::select! {
@@ -75,7 +80,8 @@ pub async fn until_signal(mut server: RunningServer) {
 #[cfg(unix)]
 async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

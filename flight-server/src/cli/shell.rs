@@ -134,7 +134,10 @@ fn remember(editor: &mut Editor<Words, FileHistory>, file: Option<&PathBuf>, ent
 
 /// `$XDG_STATE_HOME/caliber/history`, made readable to its owner only.
 fn history_file() -> Option<PathBuf> {
-    let state = ProcessEnvironment.variable("XDG_STATE_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
+    let state = ProcessEnvironment
+        .variable("XDG_STATE_HOME")
+        .filter(|path| path.starts_with('/'))
+        .map(PathBuf::from);
     let state = state.or_else(|| Some(PathBuf::from(ProcessEnvironment.variable("HOME")?).join(".local/state")))?;
     let folder = state.join("caliber");
     std::fs::create_dir_all(&folder).ok()?;
@@ -163,11 +166,19 @@ impl Words {
     /// Where the word before `position` starts, and what it may become.
     fn complete(&self, line: &str, position: usize) -> (usize, Vec<String>) {
         let before = line.get(..position).unwrap_or_default();
-        let start = before.rfind(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).map_or(0, |at| {
-            at + before.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8)
-        });
+        let start = before
+            .rfind(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
+            .map_or(0, |at| {
+                at + before
+                    .get(at..)
+                    .and_then(|rest| rest.chars().next())
+                    .map_or(0, char::len_utf8)
+            });
         let typed = before.get(start..).unwrap_or_default().to_lowercase();
-        let matching = self.0.iter().filter(|word| !typed.is_empty() && word.to_lowercase().starts_with(&typed));
+        let matching = self
+            .0
+            .iter()
+            .filter(|word| !typed.is_empty() && word.to_lowercase().starts_with(&typed));
         (start, matching.cloned().collect())
     }
 }

@@ -53,8 +53,14 @@ impl Sql {
     /// Runs what is asked for.
     pub fn run(self, runtime: &Runtime) -> Result<(), Failure> {
         let on_terminal = std::io::stdout().is_terminal();
-        let format = self.output.unwrap_or(if on_terminal { Format::Table } else { Format::Jsonl });
-        let show = Show { format, layout: Layout::Rows, note: !self.quiet };
+        let format = self
+            .output
+            .unwrap_or(if on_terminal { Format::Table } else { Format::Jsonl });
+        let show = Show {
+            format,
+            layout: Layout::Rows,
+            note: !self.quiet,
+        };
         let script = match (self.command, self.file) {
             // One statement as it is: whether it is one is the engine's to say.
             (Some(statement), _) => vec![statement],

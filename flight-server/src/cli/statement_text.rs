@@ -36,7 +36,9 @@ pub fn is_open(text: &str) -> bool {
 /// Bytes of a quoted text with its quotes; the quote twice is one inside.
 fn quoted(text: &str, quote: char) -> usize {
     let inside = &text[quote.len_utf8()..];
-    inside.find(quote).map_or(text.len(), |at| quote.len_utf8() + at + quote.len_utf8())
+    inside
+        .find(quote)
+        .map_or(text.len(), |at| quote.len_utf8() + at + quote.len_utf8())
 }
 
 /// Bytes of a comment; comments nest.
@@ -89,7 +91,11 @@ mod tests {
         check("SELECT 1", &["SELECT 1"], true);
         check("SELECT 1;", &["SELECT 1"], false);
         check("SELECT 1; SELECT 2", &["SELECT 1", "SELECT 2"], true);
-        check("SELECT ';', \"a;b\" -- ;\n, 'it''s;' /* ; /* ; */ ; */;", &["SELECT ';', \"a;b\" -- ;\n, 'it''s;' /* ; /* ; */ ; */"], false);
+        check(
+            "SELECT ';', \"a;b\" -- ;\n, 'it''s;' /* ; /* ; */ ; */;",
+            &["SELECT ';', \"a;b\" -- ;\n, 'it''s;' /* ; /* ; */ ; */"],
+            false,
+        );
         check("SELECT '行;", &["SELECT '行;"], true);
         check("-- only a note", &[], false);
         check("SELECT 1 /* open ;", &["SELECT 1 /* open ;"], true);

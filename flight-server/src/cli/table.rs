@@ -36,7 +36,11 @@ pub fn rows(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String, Arrow
 
 /// A column a line, for rows too wide to read; `before` rows were printed already.
 pub fn expanded(schema: &SchemaRef, batches: &[RecordBatch], before: usize) -> Result<String, ArrowError> {
-    let names = schema.fields().iter().map(|field| visible(field.name())).collect::<Vec<_>>();
+    let names = schema
+        .fields()
+        .iter()
+        .map(|field| visible(field.name()))
+        .collect::<Vec<_>>();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
     let mut number = before;
@@ -56,12 +60,22 @@ pub fn expanded(schema: &SchemaRef, batches: &[RecordBatch], before: usize) -> R
 /// The text of every value; `None` is NULL.
 pub fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>, ArrowError> {
     let formatter = ArrayFormatter::try_new(column.as_ref(), &OPTIONS)?;
-    let text = |row| if column.is_null(row) { Ok(None) } else { formatter.value(row).try_to_string().map(Some) };
+    let text = |row| {
+        if column.is_null(row) {
+            Ok(None)
+        } else {
+            formatter.value(row).try_to_string().map(Some)
+        }
+    };
     (0..column.len()).map(text).collect()
 }
 
 fn cell(column: &[Option<String>], row: usize) -> String {
-    column.get(row).and_then(Option::as_deref).map(visible).unwrap_or_default()
+    column
+        .get(row)
+        .and_then(Option::as_deref)
+        .map(visible)
+        .unwrap_or_default()
 }
 
 fn to_the_right(kind: &DataType) -> bool {
@@ -96,8 +110,16 @@ mod tests {
 
     fn batch() -> RecordBatch {
         RecordBatch::try_from_iter_with_nullable([
-            ("district", Arc::new(StringArray::from(vec![Some("北京"), None, Some("a\u{1b}[31m\n")])) as ArrayRef, true),
-            ("clients", Arc::new(Int64Array::from(vec![Some(5), Some(1_200), None])) as ArrayRef, true),
+            (
+                "district",
+                Arc::new(StringArray::from(vec![Some("北京"), None, Some("a\u{1b}[31m\n")])) as ArrayRef,
+                true,
+            ),
+            (
+                "clients",
+                Arc::new(Int64Array::from(vec![Some(5), Some(1_200), None])) as ArrayRef,
+                true,
+            ),
         ])
         .unwrap()
     }
@@ -126,7 +148,10 @@ mod tests {
     fn expanded_rows_count_on() {
         let batch = batch();
         let shown = expanded(&batch.schema(), &[batch], 10).unwrap();
-        assert!(shown.starts_with("─[ 11 ]─\ndistrict │ 北京\nclients  │ 5\n"), "{shown}");
+        assert!(
+            shown.starts_with("─[ 11 ]─\ndistrict │ 北京\nclients  │ 5\n"),
+            "{shown}"
+        );
         assert!(shown.contains("─[ 12 ]─\ndistrict │\nclients  │ 1200\n"), "{shown}");
     }
 }

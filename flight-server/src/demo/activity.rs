@@ -174,7 +174,7 @@ impl Activity<'_> {
                 .copied()
                 .unwrap_or(1.0);
             for _ in 0..self.dice.times(a_month * season) {
-                #[expect(clippy::cast_precision_loss, reason = "an amount to draw around")]
+                // An amount to draw around.
                 let amount = self.dice.amount(typical as f64 / 100.0, 0.7, 1);
                 let (day, kind, to) = match (life, self.dice.whole(1, 100)) {
                     (Life::Company, ..=80) => (

@@ -96,14 +96,14 @@ fn close(connection: Connection, indexes: &str) -> rusqlite::Result<()> {
 
 /// An amount of cents. Of up to fifteen digits, the double names exactly this decimal number.
 fn money(cents: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "at most fifteen digits")]
+    // At most fifteen digits.
     let cents = cents as f64;
     cents / 100.0
 }
 
 /// A rate of thousandths of a percent.
 fn percent(rate: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "at most six digits")]
+    // At most six digits.
     let rate = rate as f64;
     rate / 1000.0
 }
@@ -160,7 +160,7 @@ pub(super) fn settlement<C: AsRef<Chunk>>(path: &Path, chunks: impl Iterator<Ite
 
 fn insert_payment(statement: &mut Statement<'_>, id: u64, day: &str, row: &Payment) -> rusqlite::Result<()> {
     let (bank, name) = row.outside.unzip();
-    #[expect(clippy::cast_possible_wrap, reason = "payments are counted from one")]
+    // Payments are counted from one.
     let id = id as i64;
     let (amount, balance) = (money(row.amount), money(row.balance));
     let values: [&dyn ToSql; 9] = [

@@ -56,7 +56,7 @@ impl Dice {
     /// A log-normal amount in cents, rounded to a multiple of `round` cents, at least that and at most ten million.
     pub(super) fn amount(&mut self, median: f64, sigma: f64, round: i64) -> i64 {
         let yuan = self.log_normal(median, sigma).clamp(0.01, 1e7);
-        #[expect(clippy::cast_possible_truncation, reason = "clamped")]
+        // Clamped.
         let cents = (yuan * 100.0).round() as i64;
         (cents / round * round).max(round)
     }

@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Decimal128Type, Int64Type};
+use caliber_catalog::{ProcessEnvironment, load};
+use caliber_engine::{Engine, EngineOptions};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use futures::TryStreamExt;
 
 use super::*;
 
@@ -257,5 +260,94 @@ fn ten_thousand_customers_are_ready_soon() {
     assert!(
         seconds < 60.0,
         "{seconds} s; 20 s is the aim on an idle machine with two cores"
+    );
+}
+
+/// The project of a bank, opened.
+async fn engine(folder: &Folder) -> Arc<Engine> {
+    let kinds = caliber_engine::connector_kinds(caliber_connectors::FACTORIES);
+    let (project, findings) = load(&folder.0, &ProcessEnvironment, &kinds).unwrap();
+    assert_eq!(findings, []);
+    let (engine, findings) = Engine::open(
+        Arc::new(project),
+        caliber_connectors::FACTORIES,
+        EngineOptions::default(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(findings, []);
+    engine
+}
+
+/// The rows of one query by one of the users.
+async fn rows(engine: &Arc<Engine>, user: &str, sql: &str) -> Vec<RecordBatch> {
+    let snapshot = engine.snapshot();
+    let principal = snapshot.project.users[user].principal();
+    let stream = engine
+        .session(principal)
+        .execute(sql, None)
+        .await
+        .unwrap_or_else(|error| panic!("{user}: {sql}: {error}"));
+    stream
+        .try_collect()
+        .await
+        .unwrap_or_else(|error| panic!("{user}: {sql}: {error}"))
+}
+
+async fn number(engine: &Arc<Engine>, user: &str, sql: &str) -> i64 {
+    rows(engine, user, sql).await[0]
+        .column(0)
+        .as_primitive::<Int64Type>()
+        .value(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_project_loads_without_a_finding_and_every_question_has_an_answer() {
+    let folder = Folder::new("project");
+    folder.generate(CHUNK_CUSTOMERS, 42);
+    let engine = engine(&folder).await;
+    for query in QUERIES {
+        let found: usize = rows(&engine, "anna", query.sql)
+            .await
+            .iter()
+            .map(RecordBatch::num_rows)
+            .sum();
+        assert!(found > 0, "{}", query.name);
+        rows(&engine, "petr", query.sql).await;
+    }
+    let branch = folder
+        .integers("customer", "branch_id")
+        .iter()
+        .filter(|branch| **branch == 1)
+        .count();
+    assert_eq!(
+        number(&engine, "petr", "SELECT count(*) FROM accounting.customer").await,
+        branch as i64
+    );
+    assert_eq!(
+        number(&engine, "petr", "SELECT count(*) FROM unified.customer_360").await,
+        branch as i64
+    );
+    let all = number(&engine, "olga", "SELECT count(*) FROM settlement.payment").await;
+    let his = number(&engine, "petr", "SELECT count(*) FROM settlement.payment").await;
+    assert_eq!(all, column(&folder.settlement(), "SELECT count(*) FROM payment")[0]);
+    assert!(0 < his && his < all);
+    assert_eq!(
+        number(
+            &engine,
+            "anna",
+            "SELECT count(*) FROM accounting.customer WHERE birth_date IS NOT NULL"
+        )
+        .await,
+        0
+    );
+    assert!(
+        number(
+            &engine,
+            "olga",
+            "SELECT count(*) FROM accounting.customer WHERE birth_date IS NOT NULL"
+        )
+        .await
+            > 3_000
     );
 }

@@ -20,9 +20,15 @@ use crate::status;
 
 /// The promise of a metadata command's answer. Its ticket is the command itself: it means the same for whoever
 /// redeems it, as its answer is made for that caller.
-pub fn flight_info(command: &impl ProstMessageExt, schema: &Schema, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+pub fn flight_info(
+    command: &impl ProstMessageExt,
+    schema: &Schema,
+    descriptor: FlightDescriptor,
+) -> Result<FlightInfo, Status> {
     let ticket = Ticket::new(command.as_any().encode_to_vec());
-    let info = FlightInfo::new().with_descriptor(descriptor).with_endpoint(FlightEndpoint::new().with_ticket(ticket));
+    let info = FlightInfo::new()
+        .with_descriptor(descriptor)
+        .with_endpoint(FlightEndpoint::new().with_ticket(ticket));
     info.try_with_schema(schema).map_err(|_| status::internal())
 }
 

@@ -24,8 +24,17 @@ pub fn catalogs(listing: &Listing) -> Result<RecordBatch, Status> {
 
 /// The schemas that hold anything for the caller; `db_schema_filter_pattern` is a LIKE pattern.
 pub fn schemas(command: CommandGetDbSchemas, listing: &Listing) -> Result<RecordBatch, Status> {
-    let mut builder = CommandGetDbSchemas { catalog: catalog_filter(command.catalog), ..command }.into_builder();
-    for schema in listing.tables.iter().map(|table| table.name.schema.as_str()).collect::<BTreeSet<_>>() {
+    let mut builder = CommandGetDbSchemas {
+        catalog: catalog_filter(command.catalog),
+        ..command
+    }
+    .into_builder();
+    for schema in listing
+        .tables
+        .iter()
+        .map(|table| table.name.schema.as_str())
+        .collect::<BTreeSet<_>>()
+    {
         builder.append(&listing.catalog, schema);
     }
     builder.build().map_err(refused)
@@ -36,7 +45,9 @@ pub fn tables(command: CommandGetTables, listing: &Listing) -> Result<RecordBatc
     let mut builder = normalised(command).into_builder();
     for table in &listing.tables {
         let name = &table.name;
-        builder.append(&listing.catalog, &name.schema, &name.table, table.kind, &table.schema).map_err(refused)?;
+        builder
+            .append(&listing.catalog, &name.schema, &name.table, table.kind, &table.schema)
+            .map_err(refused)?;
     }
     builder.build().map_err(refused)
 }
@@ -60,9 +71,19 @@ fn normalised(command: CommandGetTables) -> CommandGetTables {
     });
     let table_types = table_types.collect::<BTreeSet<_>>();
     // Types that do not exist match nothing; one of them is enough to say so.
-    let (known, unknown): (Vec<_>, Vec<_>) = table_types.into_iter().partition(|kind| TABLE_TYPES.contains(&kind.as_str()));
-    let table_types = if known.is_empty() { unknown.into_iter().take(1).collect() } else { known };
-    CommandGetTables { catalog: catalog_filter(command.catalog), table_types, ..command }
+    let (known, unknown): (Vec<_>, Vec<_>) = table_types
+        .into_iter()
+        .partition(|kind| TABLE_TYPES.contains(&kind.as_str()));
+    let table_types = if known.is_empty() {
+        unknown.into_iter().take(1).collect()
+    } else {
+        known
+    };
+    CommandGetTables {
+        catalog: catalog_filter(command.catalog),
+        table_types,
+        ..command
+    }
 }
 
 #[cfg(test)]
@@ -102,12 +123,19 @@ mod tests {
     fn names(command: CommandGetTables) -> Vec<String> {
         let batch = tables(command, &listing()).unwrap();
         let names = batch.column_by_name("table_name").unwrap();
-        names.as_string::<i32>().iter().map(|name| name.unwrap().to_owned()).collect()
+        names
+            .as_string::<i32>()
+            .iter()
+            .map(|name| name.unwrap().to_owned())
+            .collect()
     }
 
     #[track_caller]
     fn check(pattern: &str, expected: &[&str]) {
-        let command = CommandGetTables { table_name_filter_pattern: Some(pattern.into()), ..Default::default() };
+        let command = CommandGetTables {
+            table_name_filter_pattern: Some(pattern.into()),
+            ..Default::default()
+        };
         assert_eq!(names(command), expected, "{pattern}");
     }
 
@@ -137,21 +165,39 @@ mod tests {
         assert_eq!(names(command(Some("cr%"), &[])), ["loan", "loan_old"]);
         assert_eq!(names(command(None, &["view"])), ["customer_360"]);
         for table in ["TABLE", "table", "BASE TABLE", "Base Table"] {
-            assert_eq!(names(command(Some("credit"), &[table, "no such type"])), ["loan", "loan_old"], "{table}");
+            assert_eq!(
+                names(command(Some("credit"), &[table, "no such type"])),
+                ["loan", "loan_old"],
+                "{table}"
+            );
         }
         assert_eq!(names(command(None, &["no such type"])), Vec::<String>::new());
     }
 
     #[test]
     fn catalog_is_exact_and_empty_means_any() {
-        let count = |catalog: Option<&str>| names(CommandGetTables { catalog: catalog.map(Into::into), ..Default::default() }).len();
-        assert_eq!((count(None), count(Some("")), count(Some("bank")), count(Some("ban%"))), (6, 6, 6, 0));
+        let count = |catalog: Option<&str>| {
+            names(CommandGetTables {
+                catalog: catalog.map(Into::into),
+                ..Default::default()
+            })
+            .len()
+        };
+        assert_eq!(
+            (count(None), count(Some("")), count(Some("bank")), count(Some("ban%"))),
+            (6, 6, 6, 0)
+        );
     }
 
     #[test]
     fn schemas_appear_once_and_types_are_all_there() {
         let batch = schemas(CommandGetDbSchemas::default(), &listing()).unwrap();
-        let names = batch.column(1).as_string::<i32>().iter().map(|name| name.unwrap().to_owned()).collect::<Vec<_>>();
+        let names = batch
+            .column(1)
+            .as_string::<i32>()
+            .iter()
+            .map(|name| name.unwrap().to_owned())
+            .collect::<Vec<_>>();
         assert_eq!(names, ["caliber", "credit", "settlement", "unified"]);
         assert!(batch.schema().field(0).is_nullable());
         assert_eq!(table_types().unwrap().num_rows(), 3);
@@ -161,13 +207,19 @@ mod tests {
     #[test]
     fn the_schema_column_is_there_only_when_asked_for() {
         for include_schema in [false, true] {
-            let command = CommandGetTables { include_schema, ..Default::default() };
+            let command = CommandGetTables {
+                include_schema,
+                ..Default::default()
+            };
             let batch = tables(command.clone(), &listing()).unwrap();
             assert_eq!(batch.schema(), tables_schema(command));
             assert_eq!(batch.num_columns(), if include_schema { 5 } else { 4 });
             if include_schema {
                 let bytes = batch.column(4).as_binary::<i32>().value(0).to_vec();
-                assert_eq!(Schema::try_from(IpcMessage(bytes.into())).unwrap().field(0).name(), "id");
+                assert_eq!(
+                    Schema::try_from(IpcMessage(bytes.into())).unwrap().field(0).name(),
+                    "id"
+                );
                 assert_eq!(batch.column(4).null_count(), 0);
             }
         }

@@ -17,10 +17,21 @@ pub fn data() -> Result<XdbcTypeInfoData, Status> {
         ("INTEGER", XdbcDataType::XdbcInteger, 10),
         ("BIGINT", XdbcDataType::XdbcBigint, 19),
     ] {
-        builder.append(XdbcTypeInfo { unsigned_attribute: Some(false), num_prec_radix: Some(10), ..info(name, kind, digits) });
+        builder.append(XdbcTypeInfo {
+            unsigned_attribute: Some(false),
+            num_prec_radix: Some(10),
+            ..info(name, kind, digits)
+        });
     }
-    for (name, kind, bits) in [("REAL", XdbcDataType::XdbcReal, 24), ("DOUBLE", XdbcDataType::XdbcDouble, 53)] {
-        builder.append(XdbcTypeInfo { unsigned_attribute: Some(false), num_prec_radix: Some(2), ..info(name, kind, bits) });
+    for (name, kind, bits) in [
+        ("REAL", XdbcDataType::XdbcReal, 24),
+        ("DOUBLE", XdbcDataType::XdbcDouble, 53),
+    ] {
+        builder.append(XdbcTypeInfo {
+            unsigned_attribute: Some(false),
+            num_prec_radix: Some(2),
+            ..info(name, kind, bits)
+        });
     }
     builder.append(XdbcTypeInfo {
         unsigned_attribute: Some(false),
@@ -80,7 +91,11 @@ fn info(name: &str, kind: XdbcDataType, size: i32) -> XdbcTypeInfo {
 }
 
 fn quoted(info: XdbcTypeInfo, prefix: &str) -> XdbcTypeInfo {
-    XdbcTypeInfo { literal_prefix: Some(prefix.to_owned()), literal_suffix: Some("'".to_owned()), ..info }
+    XdbcTypeInfo {
+        literal_prefix: Some(prefix.to_owned()),
+        literal_suffix: Some("'".to_owned()),
+        ..info
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +106,10 @@ mod tests {
     fn the_list_can_be_narrowed_to_one_type() {
         let data = data().unwrap();
         assert_eq!(data.record_batch(None).unwrap().num_rows(), 12);
-        assert_eq!(data.record_batch(XdbcDataType::XdbcDecimal as i32).unwrap().num_rows(), 1);
+        assert_eq!(
+            data.record_batch(XdbcDataType::XdbcDecimal as i32).unwrap().num_rows(),
+            1
+        );
         assert_eq!(data.record_batch(XdbcDataType::XdbcTime as i32).unwrap().num_rows(), 0);
     }
 }

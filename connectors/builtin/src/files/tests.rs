@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use arrow::array::RecordBatch;
 use arrow::array::{
     ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, LargeStringArray, StringArray,
 };
@@ -10,7 +11,7 @@ use arrow::array::{TimestampMicrosecondArray, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
 use caliber_catalog::source::OptionValue;
-use caliber_connector_spi::{Comparison, Expr, Options, Relation, Value};
+use caliber_connector_spi::{Comparison, Expr, Options, Relation, StatementLog, Value};
 use datafusion::parquet::arrow::ArrowWriter;
 use futures::TryStreamExt;
 
@@ -153,6 +154,7 @@ fn wide(folder: &Folder, name: &str) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of types, read as a list")]
 async fn parquet_arrives_in_its_types_and_every_predicate_is_exact() {
     let folder = Folder::new("types");
     wide(&folder, "t.parquet");

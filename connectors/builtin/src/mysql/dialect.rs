@@ -83,7 +83,9 @@ fn can_narrow(operand: Operand<'_>, value: &Value) -> bool {
 impl Mysql {
     /// The dialect `server` speaks.
     pub fn of(server: Server) -> Self {
-        Self { has_json_table: server.has_json_table }
+        Self {
+            has_json_table: server.has_json_table,
+        }
     }
 
     /// `needle IN (keys)`, each key a row of a table made from one JSON parameter.
@@ -105,7 +107,11 @@ impl Dialect for Mysql {
         match value {
             Value::Decimal { precision, scale, .. } => {
                 // A negative scale is written out as zeros.
-                let (precision, scale) = if *scale < 0 { (65, 0) } else { ((*precision).min(65), *scale) };
+                let (precision, scale) = if *scale < 0 {
+                    (65, 0)
+                } else {
+                    ((*precision).min(65), *scale)
+                };
                 format!("CAST(? AS DECIMAL({precision},{scale}))")
             }
             Value::Bytes(_) => "UNHEX(?)".to_owned(),
@@ -144,7 +150,16 @@ impl Dialect for Mysql {
 
     fn in_keys(&self, column: &str, keys: &ArrayRef, operand: Operand<'_>, binder: &mut Binder<'_>) -> String {
         let is_text = *keys.data_type() == DataType::Utf8;
-        let longest = if is_text { keys.as_string::<i32>().iter().flatten().map(str::len).max().unwrap_or(0) } else { 0 };
+        let longest = if is_text {
+            keys.as_string::<i32>()
+                .iter()
+                .flatten()
+                .map(str::len)
+                .max()
+                .unwrap_or(0)
+        } else {
+            0
+        };
         if self.has_json_table && longest <= JSON_TEXT_MAX {
             if let Some(key_type) = value::json_type(keys.data_type()) {
                 return Self::in_json(column, &key_type, "k.v", keys, binder);
@@ -156,15 +171,30 @@ impl Dialect for Mysql {
         }
         let parts: Vec<String> = value::values(keys)
             .iter()
-            .map(|value| self.compare(Side::Sql(column), Comparison::Equal, Side::Value(value), operand, binder))
+            .map(|value| {
+                self.compare(
+                    Side::Sql(column),
+                    Comparison::Equal,
+                    Side::Value(value),
+                    operand,
+                    binder,
+                )
+            })
             .collect();
-        if parts.is_empty() { "(1 = 0)".to_owned() } else { format!("({})", parts.join(" OR ")) }
+        if parts.is_empty() {
+            "(1 = 0)".to_owned()
+        } else {
+            format!("({})", parts.join(" OR "))
+        }
     }
 
     fn like(&self, text: Side<'_>, pattern: &Value, _: Operand<'_>, binder: &mut Binder<'_>) -> String {
         // By characters, not by bytes: `_` is one character. LIKE ignores no trailing blank.
         let text = binder.side(text);
-        format!("(CONVERT({text} USING utf8mb4) COLLATE utf8mb4_bin LIKE {})", binder.value(pattern))
+        format!(
+            "(CONVERT({text} USING utf8mb4) COLLATE utf8mb4_bin LIKE {})",
+            binder.value(pattern)
+        )
     }
 
     fn is_null(&self, operand: &str) -> String {
@@ -177,6 +207,10 @@ impl Dialect for Mysql {
             column.data_type == DataType::Utf8 && !column.native_type.contains(" character set ")
         });
         // What has no character set of its own (TIME, UUID, a wide DECIMAL) is read in the server's own spelling.
-        if is_cast { format!("CAST({quoted} AS CHAR)") } else { quoted.to_owned() }
+        if is_cast {
+            format!("CAST({quoted} AS CHAR)")
+        } else {
+            quoted.to_owned()
+        }
     }
 }

@@ -28,9 +28,10 @@ fn classify(code: u16) -> (ErrorClass, &'static str) {
             (ErrorClass::Denied, "it refused its account what was asked for")
         }
         1049 => (ErrorClass::Options, "it has no such database"),
-        1054 | 1146 | 1356 | 1412 => {
-            (ErrorClass::Drift, "a table or column is no longer what it was when it was described")
-        }
+        1054 | 1146 | 1356 | 1412 => (
+            ErrorClass::Drift,
+            "a table or column is no longer what it was when it was described",
+        ),
         1040 | 1041 | 1203 | 1205 | 1213 | 1226 => (ErrorClass::Busy, "it has reached a limit of its own"),
         1317 | 1969 | 3024 => (ErrorClass::Deadline, "the statement was cancelled"),
         1053 | 1077..=1080 | 1152..=1161 | 1184 | 1927 | 2006 | 2013 => (ErrorClass::Unavailable, "it broke off"),

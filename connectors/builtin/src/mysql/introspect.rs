@@ -54,9 +54,9 @@ type ColumnRow = (
 /// Describes the database the source's address names.
 pub async fn introspect(source_name: &str, pool: &Pool<Sessions>) -> Result<SourceSchema, ConnectorError> {
     let mut lease = pool.get().await?;
-    let session = lease.connection().ok_or_else(|| {
-        ConnectorError::new(source_name, ErrorClass::Unavailable, "the connection to it was lost")
-    })?;
+    let session = lease
+        .connection()
+        .ok_or_else(|| ConnectorError::new(source_name, ErrorClass::Unavailable, "the connection to it was lost"))?;
     let described = describe(session).await.map_err(|error| failure(source_name, &error))?;
     lease.settled();
     Ok(described)
@@ -78,7 +78,10 @@ async fn describe(session: &mut Session) -> Result<SourceSchema, mysql_async::Er
     }
     // A table whose columns the account cannot read is not there.
     found.tables.retain(|_, table| !table.columns.is_empty());
-    Ok(SourceSchema { tables: found.tables.into_values().collect(), notices: found.notices })
+    Ok(SourceSchema {
+        tables: found.tables.into_values().collect(),
+        notices: found.notices,
+    })
 }
 
 async fn rows<T: FromRow + Send + 'static>(session: &mut Session, sql: &str) -> Result<Vec<T>, mysql_async::Error> {
@@ -111,19 +114,25 @@ impl Found {
 
     fn column(&mut self, row: ColumnRow) {
         let (table, name, nullable, data_type, native, precision, scale, character_set, collation, comment) = row;
-        let Some(known) = self.tables.get_mut(&table) else { return };
+        let Some(known) = self.tables.get_mut(&table) else {
+            return;
+        };
         let mapped = match map(&data_type, &native, precision, scale) {
             Ok(mapped) => mapped,
             Err(why) => {
-                self.notices.push(format!("`{table}.{name}` ({native}) is left out: {why}"));
+                self.notices
+                    .push(format!("`{table}.{name}` ({native}) is left out: {why}"));
                 return;
             }
         };
         if let Some(why) = mapped.notice {
-            self.notices.push(format!("`{table}.{name}` ({native}) is read as text: {why}"));
+            self.notices
+                .push(format!("`{table}.{name}` ({native}) is read as text: {why}"));
         }
         let native_type = match (character_set, collation) {
-            (Some(character_set), Some(collation)) => format!("{native} character set {character_set} collate {collation}"),
+            (Some(character_set), Some(collation)) => {
+                format!("{native} character set {character_set} collate {collation}")
+            }
             _ => native,
         };
         known.columns.push(RemoteColumn {
@@ -137,10 +146,15 @@ impl Found {
     }
 
     fn unique(&mut self, table: &str, index: &str, columns: &str) {
-        let Some(table) = self.tables.get_mut(table) else { return };
+        let Some(table) = self.tables.get_mut(table) else {
+            return;
+        };
         let columns: Vec<String> = columns.split('\n').map(str::to_owned).collect();
         // A key with a column that may be NULL, or that the account cannot see, identifies nothing here.
-        if !columns.iter().all(|name| table.column(name).is_some_and(|column| !column.nullable)) {
+        if !columns
+            .iter()
+            .all(|name| table.column(name).is_some_and(|column| !column.nullable))
+        {
             return;
         }
         if index == "PRIMARY" {
@@ -152,7 +166,11 @@ impl Found {
 
     fn foreign(&mut self, table: &str, target: String, columns: &str, target_columns: &str) {
         let list = |text: &str| -> Vec<String> { text.split('\n').map(str::to_owned).collect() };
-        let key = ForeignKey { columns: list(columns), target, target_columns: list(target_columns) };
+        let key = ForeignKey {
+            columns: list(columns),
+            target,
+            target_columns: list(target_columns),
+        };
         // A text may reference one that only its collation holds equal: then the key does not hold here.
         let holds = |table: Option<&RemoteTable>, names: &[String]| {
             let exact = |column: &RemoteColumn| column.comparable && column.data_type != DataType::Utf8;
@@ -175,8 +193,20 @@ struct Mapped {
 }
 
 fn map(name: &str, native: &str, precision: Option<u32>, scale: Option<i32>) -> Result<Mapped, &'static str> {
-    let exact = |data_type| Ok(Mapped { data_type, comparable: true, notice: None });
-    let text = |comparable, notice| Ok(Mapped { data_type: DataType::Utf8, comparable, notice });
+    let exact = |data_type| {
+        Ok(Mapped {
+            data_type,
+            comparable: true,
+            notice: None,
+        })
+    };
+    let text = |comparable, notice| {
+        Ok(Mapped {
+            data_type: DataType::Utf8,
+            comparable,
+            notice,
+        })
+    };
     let is_unsigned = native.contains("unsigned");
     let integer = |signed, unsigned| exact(if is_unsigned { unsigned } else { signed });
     match name {

@@ -42,7 +42,14 @@ impl Reader {
     pub fn new(source_name: &str, pool: Pool<Sessions>, statement_timeout: Duration, context: QueryContext) -> Self {
         let flow = Flow::new(source_name, &context);
         let serial = Serial::new(source_name, flow.clone());
-        Self { source_name: source_name.to_owned(), pool, statement_timeout, context, flow, serial }
+        Self {
+            source_name: source_name.to_owned(),
+            pool,
+            statement_timeout,
+            context,
+            flow,
+            serial,
+        }
     }
 
     /// The query's connection, in its snapshot.
@@ -78,7 +85,11 @@ impl Reader {
     }
 
     async fn begin(&self, lease: &mut Lease<Sessions>) -> Result<(), ConnectorError> {
-        let left = self.context.deadline.saturating_duration_since(Instant::now()).min(self.statement_timeout);
+        let left = self
+            .context
+            .deadline
+            .saturating_duration_since(Instant::now())
+            .min(self.statement_timeout);
         session(lease, &self.source_name)?.begin(left).await
     }
 }
@@ -99,7 +110,16 @@ impl SourceReader for Reader {
         let (outlet, batches) = self.flow.pipe();
         self.context.log.sent(&rendered.sql, rendered.parameters.len());
         let source_name = self.source_name.clone();
-        tokio::spawn(Read { source_name, turn, lease, rendered, builder }.run(outlet));
+        tokio::spawn(
+            Read {
+                source_name,
+                turn,
+                lease,
+                rendered,
+                builder,
+            }
+            .run(outlet),
+        );
         Ok(batches)
     }
 }
@@ -144,7 +164,9 @@ impl Read {
     }
 
     async fn settle(&mut self) -> bool {
-        let Ok(session) = session(&mut self.lease, &self.source_name) else { return false };
+        let Ok(session) = session(&mut self.lease, &self.source_name) else {
+            return false;
+        };
         let conn = &mut session.conn;
         let settled = async { conn.query_drop("DO 0").await.is_ok() || conn.query_drop("DO 0").await.is_ok() };
         tokio::time::timeout(KILLED_MAX, settled).await.unwrap_or(false)
@@ -159,9 +181,19 @@ impl Read {
             let message = "a value of the query has no counterpart in MySQL";
             Ended::Failed(ConnectorError::new(source_name, ErrorClass::Statement, message))
         })?;
-        let parameters = if parameters.is_empty() { Params::Empty } else { Params::Positional(parameters) };
-        let mut watch = Watch { killer: session.killer(), stopped: pin!(outlet.stopped()), stop: None };
-        let answer = watch.attend(session.conn.exec_iter(self.rendered.sql.as_str(), parameters)).await?;
+        let parameters = if parameters.is_empty() {
+            Params::Empty
+        } else {
+            Params::Positional(parameters)
+        };
+        let mut watch = Watch {
+            killer: session.killer(),
+            stopped: pin!(outlet.stopped()),
+            stop: None,
+        };
+        let answer = watch
+            .attend(session.conn.exec_iter(self.rendered.sql.as_str(), parameters))
+            .await?;
         let mut rows = answer.map_err(|error| watch.end().unwrap_or_else(|| failed(&error)))?;
         loop {
             let row = watch.attend(rows.next()).await?;
@@ -170,7 +202,9 @@ impl Read {
             if watch.stop.is_some() {
                 continue;
             }
-            let appended = self.builder.row(|index, column| value::append(column, row.as_ref(index)));
+            let appended = self
+                .builder
+                .row(|index, column| value::append(column, row.as_ref(index)));
             let handed_on = match appended {
                 Ok(()) if self.builder.is_full() => send(&mut self.builder, outlet).await,
                 other => other.map_err(Ended::Failed),
@@ -215,9 +249,7 @@ impl<S: Future<Output = Stop>> Watch<'_, S> {
         }
         match tokio::time::timeout(KILLED_MAX, exchange).await {
             Ok(done) => Ok(done),
-            Err(_) => {
-                Err(self.end().unwrap_or(Ended::Stopped(Stop::Deadline)))
-            }
+            Err(_) => Err(self.end().unwrap_or(Ended::Stopped(Stop::Deadline))),
         }
     }
 

@@ -60,8 +60,7 @@ impl Sessions {
     /// For the server that `opts` names, secured as the source's options say.
     pub fn new(source: &SourceSpec, opts: Opts) -> Result<Self, ConnectorError> {
         let host = opts.ip_or_hostname();
-        let is_this_machine =
-            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let is_this_machine = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         let verify = match source.options.text("tls") {
             Some("verify-full") => true,
             Some("disable") => false,
@@ -85,25 +84,36 @@ impl Sessions {
             .local_infile_handler(None::<mysql_async::WhiteListFsHandler>)
             .setup(Vec::<String>::new())
             .init(Vec::<String>::new());
-        Ok(Self { source_name: source.name.clone(), opts: opts.into(), server: OnceLock::new() })
+        Ok(Self {
+            source_name: source.name.clone(),
+            opts: opts.into(),
+            server: OnceLock::new(),
+        })
     }
 
     /// The server, as the last session found it; the most modest one before the first.
     pub fn server(&self) -> Server {
-        self.server.get().copied().unwrap_or(Server { is_mariadb: false, has_json_table: false })
+        self.server.get().copied().unwrap_or(Server {
+            is_mariadb: false,
+            has_json_table: false,
+        })
     }
 
     /// Pins the session, then reads the settings back: a proxy may have kept some for itself.
     async fn pin(&self, conn: &mut Conn) -> Result<Server, ConnectorError> {
         let failed = |error: mysql_async::Error| failure(&self.source_name, &error);
-        conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin").await.map_err(failed)?;
+        conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin")
+            .await
+            .map_err(failed)?;
         conn.query_drop(format!(
             "SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', sql_auto_is_null = 0, \
              sql_select_limit = 18446744073709551615, net_write_timeout = 31536000"
         ))
         .await
         .map_err(failed)?;
-        conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.map_err(failed)?;
+        conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .await
+            .map_err(failed)?;
         let settings: Option<(String, String, String, String, String)> = conn
             .query_first(
                 "SELECT @@session.sql_mode, @@session.time_zone, @@session.character_set_client, \
@@ -138,9 +148,18 @@ fn server(version: &str) -> Server {
     let is_mariadb = version.contains("MariaDB");
     // MariaDB may put a version of MySQL's before its own.
     let own = version.strip_prefix("5.5.5-").unwrap_or(version);
-    let mut numbers = own.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut numbers = own
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    Server { is_mariadb, has_json_table: if is_mariadb { version >= (10, 6) } else { version >= (8, 0) } }
+    Server {
+        is_mariadb,
+        has_json_table: if is_mariadb {
+            version >= (10, 6)
+        } else {
+            version >= (8, 0)
+        },
+    }
 }
 
 #[async_trait]
@@ -152,7 +171,12 @@ impl Connect for Sessions {
         let mut conn = conn.map_err(|error| failure(&self.source_name, &error))?;
         let server = self.pin(&mut conn).await?;
         let _ = self.server.set(server);
-        Ok(Session { conn, server, source_name: self.source_name.clone(), opts: self.opts.clone() })
+        Ok(Session {
+            conn,
+            server,
+            source_name: self.source_name.clone(),
+            opts: self.opts.clone(),
+        })
     }
 
     fn is_closed(&self, _: &Session) -> bool {
@@ -174,19 +198,29 @@ impl Session {
     pub async fn begin(&mut self, left: Duration) -> Result<(), ConnectorError> {
         let milliseconds = left.as_millis().clamp(1, 31_536_000_000);
         let bound = if self.server.is_mariadb {
-            format!("SET SESSION max_statement_time = {}.{:03}", milliseconds / 1000, milliseconds % 1000)
+            format!(
+                "SET SESSION max_statement_time = {}.{:03}",
+                milliseconds / 1000,
+                milliseconds % 1000
+            )
         } else {
             format!("SET SESSION max_execution_time = {milliseconds}")
         };
         for sql in [bound.as_str(), "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"] {
-            self.conn.query_drop(sql).await.map_err(|error| failure(&self.source_name, &error))?;
+            self.conn
+                .query_drop(sql)
+                .await
+                .map_err(|error| failure(&self.source_name, &error))?;
         }
         Ok(())
     }
 
     /// What can kill this session's statement while it runs.
     pub fn killer(&self) -> Killer {
-        Killer { id: self.conn.id(), opts: self.opts.clone() }
+        Killer {
+            id: self.conn.id(),
+            opts: self.opts.clone(),
+        }
     }
 }
 
@@ -211,7 +245,14 @@ mod tests {
     #[test]
     fn versions() {
         let check = |version, is_mariadb, has_json_table| {
-            assert_eq!(server(version), Server { is_mariadb, has_json_table }, "{version}");
+            assert_eq!(
+                server(version),
+                Server {
+                    is_mariadb,
+                    has_json_table
+                },
+                "{version}"
+            );
         };
         check("10.11.19-MariaDB-0+deb12u1", true, true);
         check("5.5.5-10.5.8-MariaDB", true, false);

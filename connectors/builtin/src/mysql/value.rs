@@ -92,12 +92,16 @@ fn days(year: u16, month: u8, day: u8) -> Result<i32, Misfit> {
 
 fn date_text(days: i32) -> Option<String> {
     let date = NaiveDate::from_num_days_from_ce_opt(days.checked_add(EPOCH_FROM_CE)?)?;
-    (1..=9999).contains(&date.year()).then(|| date.format("%Y-%m-%d").to_string())
+    (1..=9999)
+        .contains(&date.year())
+        .then(|| date.format("%Y-%m-%d").to_string())
 }
 
 fn timestamp_text(microseconds: i64) -> Option<String> {
     let at = DateTime::from_timestamp_micros(microseconds)?.naive_utc();
-    (1..=9999).contains(&at.year()).then(|| at.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+    (1..=9999)
+        .contains(&at.year())
+        .then(|| at.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
 }
 
 /// A parameter as it travels; `None` where it cannot, which `Capabilities` keeps from happening.
@@ -120,9 +124,14 @@ pub fn encode(parameter: &Parameter) -> Option<Wire> {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 /// The type of a JSON table's column that holds keys of `data_type` exactly; text is typed by the dialect.
@@ -141,11 +150,20 @@ pub fn json_type(data_type: &DataType) -> Option<String> {
 pub fn values(keys: &ArrayRef) -> Vec<Value> {
     macro_rules! each {
         ($type:ty, $value:expr) => {
-            keys.as_primitive::<$type>().iter().flatten().map($value).collect()
+            keys.as_primitive::<$type>()
+                .iter()
+                .flatten()
+                .map($value)
+                .collect()
         };
     }
     match keys.data_type() {
-        DataType::Utf8 => keys.as_string::<i32>().iter().flatten().map(|text| Value::Text(text.to_owned())).collect(),
+        DataType::Utf8 => keys
+            .as_string::<i32>()
+            .iter()
+            .flatten()
+            .map(|text| Value::Text(text.to_owned()))
+            .collect(),
         DataType::Int8 => each!(Int8Type, |number| Value::Int(number.into())),
         DataType::Int16 => each!(Int16Type, |number| Value::Int(number.into())),
         DataType::Int32 => each!(Int32Type, |number| Value::Int(number.into())),
@@ -155,15 +173,29 @@ pub fn values(keys: &ArrayRef) -> Vec<Value> {
         DataType::UInt32 => each!(UInt32Type, |number| Value::UInt(number.into())),
         DataType::UInt64 => each!(UInt64Type, Value::UInt),
         DataType::Decimal128(precision, scale) => {
-            each!(Decimal128Type, |unscaled| Value::Decimal { unscaled, precision: *precision, scale: *scale })
+            each!(Decimal128Type, |unscaled| Value::Decimal {
+                unscaled,
+                precision: *precision,
+                scale: *scale
+            })
         }
         DataType::Date32 => {
             let known = |day: &i32| date_text(*day).is_some();
-            keys.as_primitive::<Date32Type>().iter().flatten().filter(known).map(Value::Date).collect()
+            keys.as_primitive::<Date32Type>()
+                .iter()
+                .flatten()
+                .filter(known)
+                .map(Value::Date)
+                .collect()
         }
         DataType::Timestamp(..) => {
             let known = |at: &i64| timestamp_text(*at).is_some();
-            keys.as_primitive::<TimestampMicrosecondType>().iter().flatten().filter(known).map(Value::Timestamp).collect()
+            keys.as_primitive::<TimestampMicrosecondType>()
+                .iter()
+                .flatten()
+                .filter(known)
+                .map(Value::Timestamp)
+                .collect()
         }
         _ => Vec::new(),
     }

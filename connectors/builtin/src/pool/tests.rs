@@ -44,7 +44,13 @@ impl Connect for Counted {
 
 /// Waits until every permit is back, so that resets in the background are over.
 async fn all_back(pool: &Pool<Counted>, permits: u32) {
-    let all = pool.inner.permits.clone().acquire_many_owned(permits).await.expect("never closed");
+    let all = pool
+        .inner
+        .permits
+        .clone()
+        .acquire_many_owned(permits)
+        .await
+        .expect("never closed");
     drop(all);
 }
 
@@ -90,5 +96,9 @@ async fn a_connection_that_closed_while_idle_is_not_lent() {
     all_back(&pool, 1).await;
     pool.connect().sick.store(true, Ordering::SeqCst);
     assert!(!pool.get().await.expect("a new connection").is_reused());
-    assert_eq!(pool.connect().open.load(Ordering::SeqCst), 0, "the sick one was closed, the new one dropped");
+    assert_eq!(
+        pool.connect().open.load(Ordering::SeqCst),
+        0,
+        "the sick one was closed, the new one dropped"
+    );
 }

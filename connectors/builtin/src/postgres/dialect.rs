@@ -59,7 +59,9 @@ enum Text {
 }
 
 fn text_of(operand: Operand<'_>) -> Text {
-    let Some(column) = operand.column.and_then(|index| operand.table.columns.get(index)) else { return Text::Plain };
+    let Some(column) = operand.column.and_then(|index| operand.table.columns.get(index)) else {
+        return Text::Plain;
+    };
     let native = column.native_type.as_str();
     if native == "text" || native.starts_with("character varying") {
         Text::Plain
@@ -174,7 +176,20 @@ impl Dialect for Postgres {
     }
 
     fn select_column(&self, quoted: &str, table: &RemoteTable, index: usize) -> String {
-        let is_text = table.columns.get(index).is_some_and(|column| column.data_type == DataType::Utf8);
-        if is_text { as_text(quoted, text_of(Operand { table, column: Some(index) })) } else { quoted.to_owned() }
+        let is_text = table
+            .columns
+            .get(index)
+            .is_some_and(|column| column.data_type == DataType::Utf8);
+        if is_text {
+            as_text(
+                quoted,
+                text_of(Operand {
+                    table,
+                    column: Some(index),
+                }),
+            )
+        } else {
+            quoted.to_owned()
+        }
     }
 }

@@ -8,7 +8,11 @@ use tokio_postgres::Error;
 /// The error as anyone may see it. The server's own words are left out.
 pub fn failure(source_name: &str, error: &Error) -> ConnectorError {
     let Some(state) = error.code() else {
-        let message = if error.is_closed() { "it closed the connection" } else { "the connection to it failed" };
+        let message = if error.is_closed() {
+            "it closed the connection"
+        } else {
+            "the connection to it failed"
+        };
         return ConnectorError::new(source_name, ErrorClass::Unavailable, message);
     };
     let code = state.code();
@@ -21,14 +25,21 @@ pub fn connect_failure(source_name: &str, error: &Error) -> ConnectorError {
     if error.code().is_some() {
         return failure(source_name, error);
     }
-    ConnectorError::new(source_name, ErrorClass::Unavailable, "it cannot be reached, or refused a secure connection")
+    ConnectorError::new(
+        source_name,
+        ErrorClass::Unavailable,
+        "it cannot be reached, or refused a secure connection",
+    )
 }
 
 fn classify(code: &str) -> (ErrorClass, &'static str) {
     match code {
         "42501" => return (ErrorClass::Denied, "it refused its account what was asked for"),
         "42P01" | "42703" | "3F000" | "0A000" | "42704" => {
-            return (ErrorClass::Drift, "a table or column is no longer what it was when it was described");
+            return (
+                ErrorClass::Drift,
+                "a table or column is no longer what it was when it was described",
+            );
         }
         "3D000" => return (ErrorClass::Options, "it has no such database"),
         "57014" => return (ErrorClass::Deadline, "the statement was cancelled"),

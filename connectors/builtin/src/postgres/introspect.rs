@@ -60,15 +60,25 @@ pub async fn introspect(
 ) -> Result<SourceSchema, ConnectorError> {
     let failed = |error: tokio_postgres::Error| failure(source_name, &error);
     let mut lease = pool.get().await?;
-    let session = lease.connection().ok_or_else(|| {
-        ConnectorError::new(source_name, ErrorClass::Unavailable, "the connection to it was lost")
-    })?;
-    let transaction = session.client.build_transaction().read_only(true).start().await.map_err(failed)?;
+    let session = lease
+        .connection()
+        .ok_or_else(|| ConnectorError::new(source_name, ErrorClass::Unavailable, "the connection to it was lost"))?;
+    let transaction = session
+        .client
+        .build_transaction()
+        .read_only(true)
+        .start()
+        .await
+        .map_err(failed)?;
     let described = describe(&transaction, schema).await.map_err(failed);
     transaction.rollback().await.map_err(failed)?;
     lease.settled();
     let (is_utf8, [columns, unique, foreign]) = described?;
-    let mut found = Found { schema, is_utf8, ..Found::default() };
+    let mut found = Found {
+        schema,
+        is_utf8,
+        ..Found::default()
+    };
     for row in &columns {
         found.column(row).map_err(failed)?;
     }
@@ -81,10 +91,7 @@ pub async fn introspect(
     Ok(found.finish())
 }
 
-async fn describe(
-    transaction: &Transaction<'_>,
-    schema: &str,
-) -> Result<(bool, [Vec<Row>; 3]), tokio_postgres::Error> {
+async fn describe(transaction: &Transaction<'_>, schema: &str) -> Result<(bool, [Vec<Row>; 3]), tokio_postgres::Error> {
     let of_schema: [&(dyn postgres_types::ToSql + Sync); 1] = [&schema];
     // Sent together, answered in one round trip or two.
     let (encoding, columns, unique, foreign) = futures::try_join!(
@@ -127,7 +134,8 @@ impl Found<'_> {
         }
         let mapped = map(&typname, &typtype, is_builtin, typmod);
         if let Some(why) = mapped.notice {
-            self.notices.push(format!("`{table_name}.{name}` ({native}) is read as text: {why}"));
+            self.notices
+                .push(format!("`{table_name}.{name}` ({native}) is read as text: {why}"));
         }
         let is_text = mapped.data_type == DataType::Utf8;
         let column = RemoteColumn {
@@ -158,7 +166,9 @@ impl Found<'_> {
     fn unique(&mut self, row: &Row) -> Result<(), tokio_postgres::Error> {
         let oid: i64 = row.try_get(0)?;
         let columns: Vec<String> = row.try_get(2)?;
-        let Some(table) = self.names.get(&oid).and_then(|name| self.tables.get_mut(name)) else { return Ok(()) };
+        let Some(table) = self.names.get(&oid).and_then(|name| self.tables.get_mut(name)) else {
+            return Ok(());
+        };
         // A key with a column that may be NULL, or that the account cannot see, identifies nothing here.
         let binds = |name: &String| table.column(name).is_some_and(|column| !column.nullable);
         if self.inherited.contains(&oid) || columns.is_empty() || !columns.iter().all(binds) {
@@ -174,12 +184,21 @@ impl Found<'_> {
 
     fn foreign(&mut self, row: &Row) -> Result<(), tokio_postgres::Error> {
         let oid: i64 = row.try_get(0)?;
-        let key = ForeignKey { target: row.try_get(1)?, columns: row.try_get(2)?, target_columns: row.try_get(3)? };
+        let key = ForeignKey {
+            target: row.try_get(1)?,
+            columns: row.try_get(2)?,
+            target_columns: row.try_get(3)?,
+        };
         // Equal for the source must be equal here, or the key does not hold here.
         let seen = |table: &RemoteTable, names: &[String]| {
-            names.iter().all(|name| table.column(name).is_some_and(|column| column.comparable))
+            names
+                .iter()
+                .all(|name| table.column(name).is_some_and(|column| column.comparable))
         };
-        let target_seen = self.tables.get(&key.target).is_some_and(|target| seen(target, &key.target_columns));
+        let target_seen = self
+            .tables
+            .get(&key.target)
+            .is_some_and(|target| seen(target, &key.target_columns));
         let table = self.names.get(&oid).and_then(|name| self.tables.get_mut(name));
         if let Some(table) = table
             && target_seen
@@ -196,13 +215,20 @@ impl Found<'_> {
             let notice = "the database is not encoded in UTF-8, so text is compared here and not there";
             self.notices.push(notice.to_owned());
         }
-        SourceSchema { tables: self.tables.into_values().collect(), notices: self.notices }
+        SourceSchema {
+            tables: self.tables.into_values().collect(),
+            notices: self.notices,
+        }
     }
 }
 
 /// The planner's estimate; there is none before the first ANALYZE, nor for a view.
 fn estimate(tuples: f64, kind: &str) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate, and not negative here")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate, and not negative here"
+    )]
     let rows = tuples as u64;
     (tuples >= 0.0 && kind != "v").then_some(rows)
 }
@@ -215,8 +241,16 @@ struct Mapped {
 }
 
 fn map(name: &str, kind: &str, is_builtin: bool, typmod: i32) -> Mapped {
-    let exact = |data_type| Mapped { data_type, comparable: true, notice: None };
-    let text = |comparable| Mapped { data_type: DataType::Utf8, comparable, notice: None };
+    let exact = |data_type| Mapped {
+        data_type,
+        comparable: true,
+        notice: None,
+    };
+    let text = |comparable| Mapped {
+        data_type: DataType::Utf8,
+        comparable,
+        notice: None,
+    };
     if kind == "e" {
         return text(true);
     }
@@ -243,18 +277,28 @@ fn map(name: &str, kind: &str, is_builtin: bool, typmod: i32) -> Mapped {
 
 /// `numeric(p,s)`: the type modifier holds the precision above an 11-bit signed scale, plus four.
 fn numeric(typmod: i32) -> Mapped {
-    let as_text = |why| Mapped { data_type: DataType::Utf8, comparable: false, notice: Some(why) };
+    let as_text = |why| Mapped {
+        data_type: DataType::Utf8,
+        comparable: false,
+        notice: Some(why),
+    };
     if typmod < 4 {
         return as_text("a numeric without precision has no fixed number of decimals");
     }
     let precision = ((typmod - 4) >> 16) & 0xFFFF;
     let scale = (((typmod - 4) & 0x7FF) ^ 1024) - 1024;
     // A negative scale only rounds, and a scale beyond the precision only bounds: both have a plain equivalent.
-    let (precision, scale) = if scale < 0 { (precision - scale, 0) } else { (precision.max(scale), scale) };
+    let (precision, scale) = if scale < 0 {
+        (precision - scale, 0)
+    } else {
+        (precision.max(scale), scale)
+    };
     match (u8::try_from(precision), i8::try_from(scale)) {
-        (Ok(precision @ 1..=38), Ok(scale)) => {
-            Mapped { data_type: DataType::Decimal128(precision, scale), comparable: true, notice: None }
-        }
+        (Ok(precision @ 1..=38), Ok(scale)) => Mapped {
+            data_type: DataType::Decimal128(precision, scale),
+            comparable: true,
+            notice: None,
+        },
         _ => as_text("it has more than 38 digits"),
     }
 }

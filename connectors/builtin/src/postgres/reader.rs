@@ -19,6 +19,7 @@ use caliber_connector_spi::{
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{SimpleQueryMessage, Statement};
 
 use super::dialect::Postgres;
@@ -54,6 +55,9 @@ struct Shared {
 #[derive(Default)]
 struct Bench {
     free: Vec<Lease<Sessions>>,
+    /// Connections a cancel may still be on its way to: they keep their transaction, and with it the exported
+    /// snapshot, but no statement is run on them again.
+    parked: Vec<Lease<Sessions>>,
     reading: usize,
     snapshot: Option<String>,
 }
@@ -70,12 +74,7 @@ impl Drop for Reading {
 
 impl Reader {
     /// A reader that has no connection yet.
-    pub fn new(
-        source_name: &str,
-        pool: Pool<Sessions>,
-        statement_timeout: Duration,
-        context: QueryContext,
-    ) -> Self {
+    pub fn new(source_name: &str, pool: Pool<Sessions>, statement_timeout: Duration, context: QueryContext) -> Self {
         let shared = Shared {
             source_name: source_name.to_owned(),
             pool,
@@ -86,7 +85,9 @@ impl Reader {
             bench: Mutex::new(Bench::default()),
             changed: Notify::new(),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 }
 
@@ -100,7 +101,16 @@ impl SourceReader for Reader {
         let (lease, reading, statement) = prepared.map_err(|_| shared.flow.deadline_error())??;
         let (outlet, batches) = shared.flow.pipe();
         shared.context.log.sent(&rendered.sql, rendered.parameters.len());
-        tokio::spawn(Read { reading, lease, statement, rendered, builder }.run(outlet));
+        tokio::spawn(
+            Read {
+                reading,
+                lease,
+                statement,
+                rendered,
+                builder,
+            }
+            .run(outlet),
+        );
         Ok(batches)
     }
 }
@@ -166,10 +176,7 @@ impl Shared {
     }
 
     /// Begins the transaction; a connection that served before and has gone since is replaced, once.
-    async fn begin(
-        self: &Arc<Self>,
-        mut lease: Lease<Sessions>,
-    ) -> Result<(Lease<Sessions>, Reading), ConnectorError> {
+    async fn begin(self: &Arc<Self>, mut lease: Lease<Sessions>) -> Result<(Lease<Sessions>, Reading), ConnectorError> {
         let snapshot = self.bench.lock().snapshot.clone();
         let begun = match self.begin_on(&mut lease, snapshot.as_deref()).await {
             Err(error) if error.class == ErrorClass::Unavailable && lease.is_reused() => {
@@ -193,19 +200,31 @@ impl Shared {
         snapshot: Option<&str>,
     ) -> Result<Option<String>, ConnectorError> {
         let session = lease.connection().ok_or_else(|| self.broken())?;
-        let left = self.context.deadline.saturating_duration_since(Instant::now()).min(self.statement_timeout);
+        let left = self
+            .context
+            .deadline
+            .saturating_duration_since(Instant::now())
+            .min(self.statement_timeout);
         let mut sql = String::from("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ");
         if let Some(snapshot) = snapshot {
             // A name the server gave us, of hexadecimal digits and dashes.
             let _ = write!(sql, "SET TRANSACTION SNAPSHOT '{}'; ", plain(snapshot));
         }
         let _ = write!(sql, "SET LOCAL statement_timeout = {}; ", milliseconds(left));
-        let _ = write!(sql, "SET LOCAL application_name = 'caliber {}'; ", plain(&self.context.query_id));
+        let _ = write!(
+            sql,
+            "SET LOCAL application_name = 'caliber {}'; ",
+            plain(&self.context.query_id)
+        );
         if snapshot.is_none() {
             sql.push_str("SELECT pg_export_snapshot(); ");
         }
         sql.push_str("SAVEPOINT caliber");
-        let answers = session.client.simple_query(&sql).await.map_err(|error| failure(&self.source_name, &error))?;
+        let answers = session
+            .client
+            .simple_query(&sql)
+            .await
+            .map_err(|error| failure(&self.source_name, &error))?;
         Ok(answers.iter().find_map(|answer| match answer {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
@@ -218,13 +237,20 @@ impl Shared {
     }
 
     fn broken(&self) -> ConnectorError {
-        ConnectorError::new(&self.source_name, ErrorClass::Unavailable, "the connection to it was lost")
+        ConnectorError::new(
+            &self.source_name,
+            ErrorClass::Unavailable,
+            "the connection to it was lost",
+        )
     }
 }
 
 /// Letters, digits, `-` and `_` of `text`, at most 48: what may stand between quotes without being escaped.
 fn plain(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').take(48).collect()
+    text.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
+        .take(48)
+        .collect()
 }
 
 /// One read: a connection in the snapshot, and what to run on it.
@@ -256,8 +282,10 @@ impl Read {
             Err(Ended::Stopped(stop)) => {
                 let resumable = matches!(stop, Stop::Dropped);
                 outlet.finish_stopped(&stop);
-                if self.cancel().await && resumable {
-                    shared.give_back(self.lease);
+                match self.cancel().await {
+                    Cancelled::Taken if resumable => shared.give_back(self.lease),
+                    Cancelled::OnItsWay if resumable => shared.bench.lock().parked.push(self.lease),
+                    _ => {}
                 }
             }
         }
@@ -303,13 +331,44 @@ impl Read {
         send(&mut self.builder, outlet).await
     }
 
-    /// Cancels the statement, waits for its end and goes back to the savepoint; whether that worked.
-    async fn cancel(&mut self) -> bool {
-        let Some(session) = self.lease.connection() else { return false };
+    /// Cancels the statement, waits for its end and goes back to the savepoint.
+    ///
+    /// The server answers a request to cancel before the session has taken it; were the statement over by then, the
+    /// session's next one would be the victim. So the session is asked: only a failed statement shows that the
+    /// request was taken.
+    async fn cancel(&mut self) -> Cancelled {
+        let Some(session) = self.lease.connection() else {
+            return Cancelled::Lost;
+        };
         session.cancel().await;
-        let back = session.client.batch_execute("ROLLBACK TO SAVEPOINT caliber");
-        matches!(tokio::time::timeout(CANCELLED_MAX, back).await, Ok(Ok(())))
+        let settled = async {
+            match session.client.simple_query("SELECT 1").await {
+                Ok(_) => Cancelled::OnItsWay,
+                Err(error) => match error.code() {
+                    Some(&SqlState::QUERY_CANCELED | &SqlState::IN_FAILED_SQL_TRANSACTION) => {
+                        match session.client.batch_execute("ROLLBACK TO SAVEPOINT caliber").await {
+                            Ok(()) => Cancelled::Taken,
+                            Err(_) => Cancelled::Lost,
+                        }
+                    }
+                    _ => Cancelled::Lost,
+                },
+            }
+        };
+        tokio::time::timeout(CANCELLED_MAX, settled)
+            .await
+            .unwrap_or(Cancelled::Lost)
     }
+}
+
+/// What became of a request to cancel.
+enum Cancelled {
+    /// The session took it, and is back at its savepoint.
+    Taken,
+    /// The statement was over before; the request may still arrive.
+    OnItsWay,
+    /// The session is of no more use.
+    Lost,
 }
 
 async fn send(builder: &mut BatchBuilder, outlet: &Outlet) -> Result<(), Ended> {

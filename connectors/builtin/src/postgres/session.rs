@@ -63,7 +63,12 @@ impl Sessions {
         config.application_name("caliber");
         let mut pinned = PINNED.to_owned();
         let _ = write!(pinned, "SET statement_timeout = {}", milliseconds(statement_timeout));
-        Self { source_name: source_name.to_owned(), config, tls, pinned }
+        Self {
+            source_name: source_name.to_owned(),
+            config,
+            tls,
+            pinned,
+        }
     }
 }
 
@@ -89,8 +94,18 @@ impl Connect for Sessions {
             }
         };
         let cancel = client.cancel_token();
-        let session = Session { client, cancel, tls: self.tls.clone(), task, statements: Vec::new() };
-        session.client.batch_execute(&self.pinned).await.map_err(|error| failure(&self.source_name, &error))?;
+        let session = Session {
+            client,
+            cancel,
+            tls: self.tls.clone(),
+            task,
+            statements: Vec::new(),
+        };
+        session
+            .client
+            .batch_execute(&self.pinned)
+            .await
+            .map_err(|error| failure(&self.source_name, &error))?;
         Ok(session)
     }
 
@@ -109,11 +124,7 @@ impl Connect for Sessions {
 
 impl Session {
     /// The prepared form of `sql`, from this session's few.
-    pub async fn prepare(
-        &mut self,
-        sql: &str,
-        parameters: &[Parameter],
-    ) -> Result<Statement, tokio_postgres::Error> {
+    pub async fn prepare(&mut self, sql: &str, parameters: &[Parameter]) -> Result<Statement, tokio_postgres::Error> {
         let statement = match self.statements.iter().position(|(known, _)| known == sql) {
             Some(at) => self.statements.remove(at).1,
             None => {

@@ -38,7 +38,12 @@ pub fn choose(source: &SourceSpec, config: &Config) -> Result<Tls, ConnectorErro
     match source.options.path("ca") {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
-            let unreadable = || wrong(format!("option `ca`: {} holds no readable PEM certificate", path.display()));
+            let unreadable = || {
+                wrong(format!(
+                    "option `ca`: {} holds no readable PEM certificate",
+                    path.display()
+                ))
+            };
             let certificates = CertificateDer::pem_file_iter(path).map_err(|_| unreadable())?;
             for certificate in certificates {
                 let added = certificate.ok().and_then(|certificate| roots.add(certificate).ok());
@@ -60,9 +65,7 @@ pub fn choose(source: &SourceSpec, config: &Config) -> Result<Tls, ConnectorErro
 
 fn is_this_machine(host: &Host) -> bool {
     match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
+        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         #[cfg(unix)]
         Host::Unix(_) => true,
     }

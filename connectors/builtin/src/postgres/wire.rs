@@ -80,7 +80,9 @@ pub fn append(column: &mut Column, raw: Option<&[u8]>) -> Result<usize, Misfit> 
         Column::Float32(builder) => builder.append_value(f32::from_be_bytes(fixed(raw)?)),
         Column::Float64(builder) => builder.append_value(f64::from_be_bytes(fixed(raw)?)),
         Column::Decimal(builder, precision, scale) => builder.append_value(numeric(raw, *precision, *scale)?),
-        Column::Text(builder) => builder.append_value(std::str::from_utf8(raw).map_err(|_| "holds text that is not UTF-8")?),
+        Column::Text(builder) => {
+            builder.append_value(std::str::from_utf8(raw).map_err(|_| "holds text that is not UTF-8")?)
+        }
         Column::Binary(builder) => builder.append_value(raw),
         Column::Date(builder) => builder.append_value(date(i32::from_be_bytes(fixed(raw)?))?),
         Column::Timestamp(builder) => builder.append_value(timestamp(i64::from_be_bytes(fixed(raw)?))?),
@@ -112,7 +114,11 @@ fn timestamp(microseconds: i64) -> Result<i64, Misfit> {
 
 fn time(microseconds: i64) -> Result<i64, Misfit> {
     // PostgreSQL knows 24:00:00, Arrow does not.
-    if (0..DAY_MICROSECONDS).contains(&microseconds) { Ok(microseconds) } else { Err(RANGE) }
+    if (0..DAY_MICROSECONDS).contains(&microseconds) {
+        Ok(microseconds)
+    } else {
+        Err(RANGE)
+    }
 }
 
 /// Reads base-10000 digits: count, weight of the first, sign, display scale, digits (`numeric_send`).
@@ -140,7 +146,11 @@ fn numeric(raw: &[u8], precision: u8, scale: i8) -> Result<i128, Misfit> {
         let power = (weight - at) * 4 + i32::from(scale);
         let term = if power >= 0 {
             let factor = u32::try_from(power).ok().and_then(|power| 10_i128.checked_pow(power));
-            if digit == 0 { Some(0) } else { factor.and_then(|factor| digit.checked_mul(factor)) }
+            if digit == 0 {
+                Some(0)
+            } else {
+                factor.and_then(|factor| digit.checked_mul(factor))
+            }
         } else {
             // Only trailing zeros may fall below the scale.
             let divisor = u32::try_from(-power).ok().and_then(|power| 10_i128.checked_pow(power));
@@ -251,7 +261,12 @@ fn encode_keys(keys: &ArrayRef) -> Option<Vec<u8>> {
     };
     let element_type = match keys.data_type() {
         DataType::Utf8 => {
-            for text in keys.as_string::<i32>().iter().flatten().filter(|text| !text.contains('\0')) {
+            for text in keys
+                .as_string::<i32>()
+                .iter()
+                .flatten()
+                .filter(|text| !text.contains('\0'))
+            {
                 element(text.as_bytes())?;
             }
             Type::TEXT
@@ -288,7 +303,11 @@ fn encode_keys(keys: &ArrayRef) -> Option<Vec<u8>> {
                     element(&at.to_be_bytes())?;
                 }
             }
-            if zone.is_some() { Type::TIMESTAMPTZ } else { Type::TIMESTAMP }
+            if zone.is_some() {
+                Type::TIMESTAMPTZ
+            } else {
+                Type::TIMESTAMP
+            }
         }
         _ => {
             for number in integers(keys)? {
@@ -355,12 +374,22 @@ mod tests {
         assert_eq!(numeric(&wire(-1, 0, &[100]), 12, 2), Ok(1));
         assert_eq!(numeric(&wire(2, 0, &[3]), 12, 2), Ok(30_000_000_000));
         let nines = 10_i128.pow(38) - 1;
-        assert_eq!(numeric(&wire(9, 0, &[99, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999]), 38, 0), Ok(nines));
+        assert_eq!(
+            numeric(
+                &wire(9, 0, &[99, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999]),
+                38,
+                0
+            ),
+            Ok(nines)
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        assert!(numeric(&wire(0, 0, &[1, 5050]), 12, 2).is_err(), "a third decimal place");
+        assert!(
+            numeric(&wire(0, 0, &[1, 5050]), 12, 2).is_err(),
+            "a third decimal place"
+        );
         assert!(numeric(&wire(2, 0, &[100]), 10, 2).is_err(), "eleven digits and two");
         assert!(numeric(&wire(40, 0, &[1]), 38, 0).is_err());
         assert!(numeric(&wire(0, 0xC000, &[]), 12, 2).is_err(), "NaN");

@@ -85,7 +85,7 @@ impl Kind {
         match self {
             Self::Integer => DataType::Int64,
             Self::Float => DataType::Float64,
-            #[expect(clippy::cast_possible_wrap, reason = "the scale is at most 38")]
+            // The scale is at most 38.
             Self::Decimal { precision, scale } => DataType::Decimal128(precision, scale as i8),
             Self::Boolean => DataType::Boolean,
             Self::Date => DataType::Date32,
@@ -129,7 +129,7 @@ const FLOAT_DIGITS: usize = 15;
 
 /// The double equal to `value`, if there is one.
 pub(super) fn float_of_integer(value: i64) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, which the line checks")]
+    // Exact up to 2^53, which the line checks.
     (value.unsigned_abs() <= FLOAT_INTEGER_MAX).then_some(value as f64)
 }
 

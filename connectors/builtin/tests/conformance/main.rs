@@ -11,12 +11,20 @@ use caliber_connector_spi::{ConnectorFactory, Options, SourceSpec};
 
 /// The factory of `kind`.
 fn factory(kind: &str) -> &'static dyn ConnectorFactory {
-    *caliber_connectors::FACTORIES.iter().find(|factory| factory.kind() == kind).expect("a kind of this build")
+    *caliber_connectors::FACTORIES
+        .iter()
+        .find(|factory| factory.kind() == kind)
+        .expect("a kind of this build")
 }
 
 /// A source named `ledger` with these options and two connections.
 fn spec(options: Options) -> SourceSpec {
-    SourceSpec { name: "ledger".to_owned(), options, connections_max: 2, statement_timeout: Duration::from_secs(120) }
+    SourceSpec {
+        name: "ledger".to_owned(),
+        options,
+        connections_max: 2,
+        statement_timeout: Duration::from_secs(120),
+    }
 }
 
 /// Row `row` of a column that runs through `values`, the last place of each round being NULL.

@@ -31,7 +31,10 @@ CREATE TABLE elsewhere.hidden (id int);
 ";
 
 fn quoted(values: &[&str]) -> Vec<String> {
-    values.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect()
+    values
+        .iter()
+        .map(|value| format!("'{}'", value.replace('\'', "''")))
+        .collect()
 }
 
 fn rows() -> String {
@@ -40,11 +43,31 @@ fn rows() -> String {
     let columns: Vec<Vec<String>> = vec![
         raw(&["true", "false"]),
         raw(&["-32768", "-1", "0", "1", "32767"]),
-        raw(&["-9223372036854775808", "-1", "0", "9007199254740993", "9223372036854775807"]),
+        raw(&[
+            "-9223372036854775808",
+            "-1",
+            "0",
+            "9007199254740993",
+            "9223372036854775807",
+        ]),
         quoted(&["0", "-0", "1.5", "NaN", "Infinity", "-1e-38"]),
         quoted(&["0", "-0", "0.1", "NaN", "-Infinity", "1e308"]),
-        raw(&["0", "0.01", "-0.01", "9999999999.99", "-9999999999.99", "10", "10000", "1000000.5"]),
-        raw(&["0", "9999999999999999999999999999.9999999999", "-0.0000000001", "10000000000000000000000000000 - 1"]),
+        raw(&[
+            "0",
+            "0.01",
+            "-0.01",
+            "9999999999.99",
+            "-9999999999.99",
+            "10",
+            "10000",
+            "1000000.5",
+        ]),
+        raw(&[
+            "0",
+            "9999999999999999999999999999.9999999999",
+            "-0.0000000001",
+            "10000000000000000000000000000 - 1",
+        ]),
         raw(&["1.10", "-99999999.99"]),
         quoted(&["1.10", "1.1", "NaN", "123456789012345678901234567890.123456789"]),
         raw(&["1.10", "1e50"]),
@@ -55,12 +78,32 @@ fn rows() -> String {
         quoted(TEXTS),
         quoted(&names),
         quoted(&["sad", "OK", "ok", "Sad"]),
-        quoted(&["00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+        quoted(&[
+            "00000000-0000-0000-0000-000000000000",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        ]),
         quoted(&["{\"b\": 1, \"a\": [1.0, null]}", "\"x\""]),
         quoted(&["", "\\x00", "\\x00ff27", "\\x61", "\\x6100"]),
-        quoted(&["0001-01-01", "1969-12-31", "1970-01-01", "2000-02-29", "9999-12-31", "4713-01-01 BC"]),
-        quoted(&["0001-01-01", "1969-12-31 23:59:59.999999", "1970-01-01", "9999-12-31 23:59:59.999999"]),
-        quoted(&["0001-01-01 00:00:00+00", "1969-12-31 23:59:59.999999+00", "2024-06-01 12:00+02", "9999-12-31+00"]),
+        quoted(&[
+            "0001-01-01",
+            "1969-12-31",
+            "1970-01-01",
+            "2000-02-29",
+            "9999-12-31",
+            "4713-01-01 BC",
+        ]),
+        quoted(&[
+            "0001-01-01",
+            "1969-12-31 23:59:59.999999",
+            "1970-01-01",
+            "9999-12-31 23:59:59.999999",
+        ]),
+        quoted(&[
+            "0001-01-01 00:00:00+00",
+            "1969-12-31 23:59:59.999999+00",
+            "2024-06-01 12:00+02",
+            "9999-12-31+00",
+        ]),
         quoted(&["00:00", "23:59:59.999999"]),
         quoted(&["{1,NULL,3}", "{}"]),
         quoted(&["1 year 2 days", "-3 hours"]),
@@ -87,7 +130,10 @@ fn rows() -> String {
 async fn load(database: &str) -> String {
     let postgres = Postgres::shared().expect("a server");
     let url = postgres.create_database(database).await.expect("a database");
-    let numbers = format!("INSERT INTO numbers SELECT n, 'row ' || n FROM generate_series(0, {}) n;", NUMBERS - 1);
+    let numbers = format!(
+        "INSERT INTO numbers SELECT n, 'row ' || n FROM generate_series(0, {}) n;",
+        NUMBERS - 1
+    );
     for script in [TABLES, &rows(), &numbers, "ANALYZE"] {
         postgres.run(database, script).await.expect("loads");
     }
@@ -103,7 +149,12 @@ fn secret(url: &str) -> caliber_catalog::source::OptionValue {
 }
 
 async fn described(url: &str) -> SourceSchema {
-    factory("postgres").open(&at(url)).expect("opens").introspect().await.expect("is described")
+    factory("postgres")
+        .open(&at(url))
+        .expect("opens")
+        .introspect()
+        .await
+        .expect("is described")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +169,22 @@ async fn postgres_passes_the_suite() {
         slow: Some(Slow {
             view: "slow",
             running: Box::new(|| {
-                Box::pin(async { Postgres::shared().expect("a server").running("suite").await.expect("a count") })
+                Box::pin(async {
+                    Postgres::shared()
+                        .expect("a server")
+                        .running("suite")
+                        .await
+                        .expect("a count")
+                })
             }),
         }),
         writes: Some("writes"),
-        broken: vec![at(&wrong), at(&closed), at("postgres://user:Other-Secret-1@:bad:url"), at(&format!("{url}_absent"))],
+        broken: vec![
+            at(&wrong),
+            at(&closed),
+            at("postgres://user:Other-Secret-1@:bad:url"),
+            at(&format!("{url}_absent")),
+        ],
         secrets: vec![postgres.password().to_owned(), "Other-Secret-1".to_owned()],
     };
     conformance(&fixture).await;
@@ -140,7 +202,11 @@ async fn a_schema_is_described_as_it_is() {
     assert_eq!(hostile.rows_estimate, Some(TEXTS.len() as u64 + 3));
     let check = |name: &str, data_type: DataType, comparable: bool| {
         let column = hostile.column(name).unwrap_or_else(|| panic!("no column {name}"));
-        assert_eq!((&column.data_type, column.comparable), (&data_type, comparable), "{name}");
+        assert_eq!(
+            (&column.data_type, column.comparable),
+            (&data_type, comparable),
+            "{name}"
+        );
     };
     check("truth", DataType::Boolean, true);
     check("small", DataType::Int16, true);
@@ -154,11 +220,21 @@ async fn a_schema_is_described_as_it_is() {
     check("doc", DataType::Utf8, false);
     check("raw", DataType::Binary, true);
     check("at", DataType::Timestamp(TimeUnit::Microsecond, None), true);
-    check("at_utc", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true);
+    check(
+        "at_utc",
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        true,
+    );
     check("list", DataType::Utf8, false);
-    assert_eq!(hostile.column("amount").and_then(|column| column.comment.as_deref()), Some("金额"));
+    assert_eq!(
+        hostile.column("amount").and_then(|column| column.comment.as_deref()),
+        Some("金额")
+    );
     let notices = schema.notices.join("\n");
-    assert!(notices.contains("`hostile.bare`") && notices.contains("`hostile.vast`"), "{notices}");
+    assert!(
+        notices.contains("`hostile.bare`") && notices.contains("`hostile.vast`"),
+        "{notices}"
+    );
     let child = schema.table("child").expect("a table");
     assert_eq!(child.unique_keys, [["number", "id"]]);
     assert_eq!(child.foreign_keys.len(), 1);

@@ -97,11 +97,7 @@ async fn sqlite_passes_the_suite() {
         slow: None,
         writes: None,
         broken: vec![at(&folder.path().join("absent-file.db")), at(folder.path()), at(&text)],
-        secrets: vec![
-            "ledger-file".to_owned(),
-            "absent-file".to_owned(),
-            "not-a-database".to_owned(),
-        ],
+        secrets: vec!["absent-file".to_owned(), "not-a-database".to_owned()],
     })
     .await;
 }

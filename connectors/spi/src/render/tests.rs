@@ -20,13 +20,27 @@ impl Dialect for Positional {
         "?".to_owned()
     }
 
-    fn compare(&self, left: Side<'_>, op: Comparison, right: Side<'_>, _: Operand<'_>, binder: &mut Binder<'_>) -> String {
+    fn compare(
+        &self,
+        left: Side<'_>,
+        op: Comparison,
+        right: Side<'_>,
+        _: Operand<'_>,
+        binder: &mut Binder<'_>,
+    ) -> String {
         let op = operator(op);
-        if !matches!((left, right), (Side::Value(Value::Text(_)), _) | (_, Side::Value(Value::Text(_)))) {
+        if !matches!(
+            (left, right),
+            (Side::Value(Value::Text(_)), _) | (_, Side::Value(Value::Text(_)))
+        ) {
             return format!("({} {op} {})", binder.side(left), binder.side(right));
         }
         let plain = format!("{} {op} {}", binder.side(left), binder.side(right));
-        format!("({plain} AND BIN({}) {op} BIN({}))", binder.side(left), binder.side(right))
+        format!(
+            "({plain} AND BIN({}) {op} BIN({}))",
+            binder.side(left),
+            binder.side(right)
+        )
     }
 
     fn in_keys(&self, column: &str, keys: &ArrayRef, _: Operand<'_>, binder: &mut Binder<'_>) -> String {
@@ -72,25 +86,42 @@ fn table() -> Arc<RemoteTable> {
 }
 
 fn scan(columns: &[usize]) -> Relation {
-    Relation::Scan { table: table(), columns: columns.to_vec() }
+    Relation::Scan {
+        table: table(),
+        columns: columns.to_vec(),
+    }
 }
 
 fn filter(input: Relation, predicate: Expr) -> Relation {
-    Relation::Filter { input: Box::new(input), predicate }
+    Relation::Filter {
+        input: Box::new(input),
+        predicate,
+    }
 }
 
 fn limit(input: Relation, rows: u64) -> Relation {
-    Relation::Limit { input: Box::new(input), rows }
+    Relation::Limit {
+        input: Box::new(input),
+        rows,
+    }
 }
 
 fn compare(column: usize, op: Comparison, value: Value) -> Expr {
-    Expr::Compare { op, left: Box::new(Expr::Column(column)), right: Box::new(Expr::Value(value)) }
+    Expr::Compare {
+        op,
+        left: Box::new(Expr::Column(column)),
+        right: Box::new(Expr::Value(value)),
+    }
 }
 
 fn check(root: Relation, sql: &str, parameters: &[Value]) {
     let rendered = render(&RemoteQuery { root }, &Positional);
     assert_eq!(rendered.sql, sql);
-    assert_eq!(rendered.sql.matches('?').count(), parameters.len(), "one placeholder for each parameter");
+    assert_eq!(
+        rendered.sql.matches('?').count(),
+        parameters.len(),
+        "one placeholder for each parameter"
+    );
     let bound: Vec<Value> = rendered
         .parameters
         .iter()
@@ -104,7 +135,11 @@ fn check(root: Relation, sql: &str, parameters: &[Value]) {
 
 #[test]
 fn a_scan_names_its_columns_and_casts_them() {
-    check(scan(&[2, 0]), "SELECT TEXT([amount]) AS [amount], [id] FROM [public].[order]", &[]);
+    check(
+        scan(&[2, 0]),
+        "SELECT TEXT([amount]) AS [amount], [id] FROM [public].[order]",
+        &[],
+    );
     check(scan(&[]), "SELECT 1 FROM [public].[order]", &[]);
 }
 
@@ -127,8 +162,14 @@ fn a_value_bound_twice_keeps_its_place() {
 #[test]
 fn lists_likes_and_nulls() {
     let predicate = Expr::Or(vec![
-        Expr::InList { expr: Box::new(Expr::Column(0)), list: vec![Value::Int(1), Value::Int(2)] },
-        Expr::Like { expr: Box::new(Expr::Column(1)), pattern: "a%".into() },
+        Expr::InList {
+            expr: Box::new(Expr::Column(0)),
+            list: vec![Value::Int(1), Value::Int(2)],
+        },
+        Expr::Like {
+            expr: Box::new(Expr::Column(1)),
+            pattern: "a%".into(),
+        },
         Expr::IsNull(Box::new(Expr::Column(2))),
     ]);
     check(
@@ -163,8 +204,17 @@ fn a_filter_above_a_limit_filters_what_the_limit_left() {
 #[test]
 fn keys_are_one_parameter() {
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..20_000));
-    let root = filter(scan(&[0]), Expr::InKeys { column: 0, keys: keys.clone() });
+    let root = filter(
+        scan(&[0]),
+        Expr::InKeys {
+            column: 0,
+            keys: keys.clone(),
+        },
+    );
     let rendered = render(&RemoteQuery { root }, &Positional);
-    assert_eq!(rendered.sql, "SELECT [id] FROM [public].[order] WHERE [id] IN (array 1)");
+    assert_eq!(
+        rendered.sql,
+        "SELECT [id] FROM [public].[order] WHERE [id] IN (array 1)"
+    );
     assert!(matches!(rendered.parameters.as_slice(), [Parameter::Keys(bound)] if bound.len() == keys.len()));
 }

@@ -27,14 +27,22 @@ pub fn cell(array: &ArrayRef, row: usize) -> Option<Value> {
         DataType::Float64 => Value::Float(array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal128(precision, scale) => {
             let unscaled = array.as_primitive::<Decimal128Type>().value(row);
-            Value::Decimal { unscaled, precision: *precision, scale: *scale }
+            Value::Decimal {
+                unscaled,
+                precision: *precision,
+                scale: *scale,
+            }
         }
         DataType::Utf8 => Value::Text(array.as_string::<i32>().value(row).to_owned()),
         DataType::Binary => Value::Bytes(array.as_binary::<i32>().value(row).to_owned()),
         DataType::Date32 => Value::Date(array.as_primitive::<Date32Type>().value(row)),
         DataType::Timestamp(_, zone) => {
             let at = array.as_primitive::<TimestampMicrosecondType>().value(row);
-            if zone.is_some() { Value::TimestampUtc(at) } else { Value::Timestamp(at) }
+            if zone.is_some() {
+                Value::TimestampUtc(at)
+            } else {
+                Value::Timestamp(at)
+            }
         }
         other => panic!("no values of {other}"),
     })
@@ -69,10 +77,17 @@ pub fn evaluate(predicate: &Expr, all: &RecordBatch, row: usize) -> Option<bool>
         }
         Expr::InKeys { column, keys } => {
             let wanted = cell(all.column(*column), row)?;
-            Some((0..keys.len()).filter_map(|at| cell(keys, at)).any(|key| order(&wanted, &key) == Ordering::Equal))
+            Some(
+                (0..keys.len())
+                    .filter_map(|at| cell(keys, at))
+                    .any(|key| order(&wanted, &key) == Ordering::Equal),
+            )
         }
         Expr::Like { expr, pattern } => match value(expr)? {
-            Value::Text(text) => Some(like(&text.chars().collect::<Vec<_>>(), &pattern.chars().collect::<Vec<_>>())),
+            Value::Text(text) => Some(like(
+                &text.chars().collect::<Vec<_>>(),
+                &pattern.chars().collect::<Vec<_>>(),
+            )),
             other => panic!("LIKE over {other:?}"),
         },
         Expr::Column(index) => match cell(all.column(*index), row)? {
@@ -113,7 +128,18 @@ fn order(left: &Value, right: &Value) -> Ordering {
         (Value::Int(left), Value::Int(right)) => left.cmp(right),
         (Value::UInt(left), Value::UInt(right)) => left.cmp(right),
         (Value::Float(left), Value::Float(right)) => left.total_cmp(right),
-        (Value::Decimal { unscaled: left, scale: a, .. }, Value::Decimal { unscaled: right, scale: b, .. }) => {
+        (
+            Value::Decimal {
+                unscaled: left,
+                scale: a,
+                ..
+            },
+            Value::Decimal {
+                unscaled: right,
+                scale: b,
+                ..
+            },
+        ) => {
             assert_eq!(a, b, "both sides of a comparison have one type");
             left.cmp(right)
         }

@@ -38,8 +38,15 @@ pub fn predicates(table: &RemoteTable, all: &RecordBatch) -> Vec<Expr> {
         over_column(index, &values, &mut found);
         let known = (0..array.len()).map(|row| !array.is_null(row));
         let some = (0..array.len()).map(|row| !array.is_null(row) && row % 2 == 0);
-        for mask in [known.collect::<BooleanArray>(), some.collect(), BooleanArray::from(vec![false; array.len()])] {
-            found.push(Expr::InKeys { column: index, keys: filter(array, &mask).expect("one length") });
+        for mask in [
+            known.collect::<BooleanArray>(),
+            some.collect(),
+            BooleanArray::from(vec![false; array.len()]),
+        ] {
+            found.push(Expr::InKeys {
+                column: index,
+                keys: filter(array, &mask).expect("one length"),
+            });
         }
     }
     found
@@ -49,23 +56,42 @@ fn over_column(index: usize, values: &[Value], found: &mut Vec<Expr>) {
     let column = || Box::new(Expr::Column(index));
     for value in values {
         for op in OPERATORS {
-            let compare = Expr::Compare { op, left: column(), right: Box::new(Expr::Value(value.clone())) };
+            let compare = Expr::Compare {
+                op,
+                left: column(),
+                right: Box::new(Expr::Value(value.clone())),
+            };
             found.push(compare.clone());
             if op == Comparison::Equal || op == Comparison::Less {
                 found.push(Expr::Not(Box::new(compare)));
-                found.push(Expr::Compare { op, left: Box::new(Expr::Value(value.clone())), right: column() });
+                found.push(Expr::Compare {
+                    op,
+                    left: Box::new(Expr::Value(value.clone())),
+                    right: column(),
+                });
             }
         }
         if let Value::Text(text) = value {
-            patterns(text).into_iter().for_each(|pattern| found.push(Expr::Like { expr: column(), pattern }));
+            patterns(text).into_iter().for_each(|pattern| {
+                found.push(Expr::Like {
+                    expr: column(),
+                    pattern,
+                })
+            });
         }
         if matches!(value, Value::Bool(_)) {
             found.push(Expr::Column(index));
         }
     }
     for pair in values.chunks(3) {
-        found.push(Expr::InList { expr: column(), list: pair.to_vec() });
-        found.push(Expr::Not(Box::new(Expr::InList { expr: column(), list: pair.to_vec() })));
+        found.push(Expr::InList {
+            expr: column(),
+            list: pair.to_vec(),
+        });
+        found.push(Expr::Not(Box::new(Expr::InList {
+            expr: column(),
+            list: pair.to_vec(),
+        })));
         if let [first, second, ..] = pair {
             let equal = |value: &Value| Expr::Compare {
                 op: Comparison::Equal,
@@ -73,7 +99,10 @@ fn over_column(index: usize, values: &[Value], found: &mut Vec<Expr>) {
                 right: Box::new(Expr::Value(value.clone())),
             };
             found.push(Expr::Or(vec![equal(first), Expr::IsNull(column()), equal(second)]));
-            found.push(Expr::And(vec![Expr::Not(Box::new(equal(first))), Expr::Not(Box::new(equal(second)))]));
+            found.push(Expr::And(vec![
+                Expr::Not(Box::new(equal(first))),
+                Expr::Not(Box::new(equal(second))),
+            ]));
         }
     }
 }
@@ -90,12 +119,30 @@ fn neighbours(value: &Value) -> Vec<Value> {
             Value::Int(1 << 53),
             Value::Int((1 << 53) + 1),
         ],
-        Value::UInt(number) => vec![Value::UInt(number.saturating_add(1)), Value::UInt(0), Value::UInt(u64::MAX)],
+        Value::UInt(number) => vec![
+            Value::UInt(number.saturating_add(1)),
+            Value::UInt(0),
+            Value::UInt(u64::MAX),
+        ],
         Value::Float(number) => vec![Value::Float(-number), Value::Float(number + 1.0)],
-        Value::Decimal { unscaled, precision, scale } => {
-            let near = |unscaled| Value::Decimal { unscaled, precision: *precision, scale: *scale };
+        Value::Decimal {
+            unscaled,
+            precision,
+            scale,
+        } => {
+            let near = |unscaled| Value::Decimal {
+                unscaled,
+                precision: *precision,
+                scale: *scale,
+            };
             let most = 10_i128.pow(u32::from(*precision)) - 1;
-            vec![near((unscaled + 1).min(most)), near((unscaled - 1).max(-most)), near(-unscaled), near(most), near(0)]
+            vec![
+                near((unscaled + 1).min(most)),
+                near((unscaled - 1).max(-most)),
+                near(-unscaled),
+                near(most),
+                near(0),
+            ]
         }
         Value::Text(text) => vec![
             Value::Text(text.to_uppercase()),
@@ -106,13 +153,30 @@ fn neighbours(value: &Value) -> Vec<Value> {
             Value::Text(format!("{text}\0")),
             Value::Text("😀中文'\"\\%_".to_owned()),
         ],
-        Value::Bytes(bytes) => vec![Value::Bytes([bytes.as_slice(), &[0]].concat()), Value::Bytes(vec![255, 0, 39, 92])],
+        Value::Bytes(bytes) => vec![
+            Value::Bytes([bytes.as_slice(), &[0]].concat()),
+            Value::Bytes(vec![255, 0, 39, 92]),
+        ],
         Value::Date(day) => {
-            vec![Value::Date(day + 1), Value::Date(day - 1), Value::Date(-1_000_000), Value::Date(3_000_000)]
+            vec![
+                Value::Date(day + 1),
+                Value::Date(day - 1),
+                Value::Date(-1_000_000),
+                Value::Date(3_000_000),
+            ]
         }
-        Value::Timestamp(at) => vec![Value::Timestamp(at + 1), Value::Timestamp(at - 1), Value::Timestamp(i64::MIN)],
+        Value::Timestamp(at) => vec![
+            Value::Timestamp(at + 1),
+            Value::Timestamp(at - 1),
+            Value::Timestamp(i64::MIN),
+        ],
         Value::TimestampUtc(at) => {
-            vec![Value::TimestampUtc(at + 1), Value::TimestampUtc(at - 1), Value::TimestampUtc(-1), Value::TimestampUtc(i64::MAX)]
+            vec![
+                Value::TimestampUtc(at + 1),
+                Value::TimestampUtc(at - 1),
+                Value::TimestampUtc(-1),
+                Value::TimestampUtc(i64::MAX),
+            ]
         }
     }
 }
@@ -132,7 +196,14 @@ fn patterns(text: &str) -> Vec<String> {
         escaped.clone(),
         format!("{start}%"),
         format!("%{escaped}"),
-        format!("_{}", escaped.chars().skip(1).filter(|character| *character != '\\').collect::<String>()),
+        format!(
+            "_{}",
+            escaped
+                .chars()
+                .skip(1)
+                .filter(|character| *character != '\\')
+                .collect::<String>()
+        ),
         escaped.to_uppercase(),
         format!("{escaped}_"),
     ]
