@@ -10,7 +10,12 @@ use std::io;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// Threads for statements, as many as the machine has processors.
+/// More threads than processors: a statement that computes without pause keeps as many as it has partitions, and the
+/// others must still find one. The operating system shares the processors between them.
+const THREADS_FOR_EACH_PROCESSOR: usize = 4;
+const THREADS_MIN: usize = 16;
+
+/// The threads for statements.
 pub struct Workers(Option<Runtime>);
 
 impl Workers {

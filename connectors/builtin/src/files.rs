@@ -209,11 +209,11 @@ struct Files {
     scans: Arc<Semaphore>,
     statement_timeout: Duration,
     /// The columns of each table in the last state of its files: CSV has to be read whole to know them.
-    columns: Arc<Mutex<Described>>,
+    columns: Arc<Mutex<KnownColumns>>,
 }
 
 /// By table, the state of its files and the columns found in it.
-type Described = BTreeMap<String, (State, Vec<RemoteColumn>)>;
+type KnownColumns = BTreeMap<String, (State, Vec<RemoteColumn>)>;
 
 impl Files {
     fn error(&self, class: ErrorClass, message: impl Into<String>) -> ConnectorError {

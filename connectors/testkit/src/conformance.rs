@@ -403,6 +403,16 @@ impl<'a> Source<'a> {
         self.is_safe(&error);
     }
 
+    /// A view with an integer column `n`, for a source that does not even describe it in a read-only session.
+    fn undescribed(&self, view: &str) -> RemoteTable {
+        let mut table = self.schema.table("numbers").expect("a table").clone();
+        view.clone_into(&mut table.name);
+        table.columns.truncate(1);
+        "n".clone_into(&mut table.columns[0].name);
+        table.columns[0].data_type = DataType::Int32;
+        table
+    }
+
     async fn a_read_ends_with_its_stream_and_its_deadline(&self) {
         let Some(slow) = &self.fixture.slow else { return };
         let table = self.table(slow.view);

@@ -5,6 +5,7 @@
 //! Data goes to standard output, notes and progress to standard error.
 
 mod browse;
+mod catalog;
 mod check;
 mod demo;
 mod explain;
@@ -51,6 +52,8 @@ enum Command {
     Demo(demo::Demo),
     /// Check a project: every finding at once, with its place and a fix
     Check(check::Check),
+    /// List the tables a user sees, or show one table's columns
+    Catalog(catalog::Catalog),
     /// Serve a project over Arrow Flight SQL
     Serve(serve::Serve),
     /// Run SQL over a project in this process, or at a server; without SQL, a shell
@@ -86,6 +89,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Demo(command) => runtime.block_on(command.run()),
         Command::Check(command) => runtime.block_on(command.run()),
+        Command::Catalog(command) => runtime.block_on(command.run()),
         Command::Serve(command) => runtime.block_on(command.run()),
         Command::Sql(command) => command.run(&runtime),
         Command::Explain(command) => runtime.block_on(command.run()),

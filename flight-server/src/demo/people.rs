@@ -89,10 +89,10 @@ pub(super) fn populate(
 fn life(dice: &mut Dice) -> Life {
     match dice.whole(1, 100) {
         ..=12 => Life::Company,
-        ..=63 => Life::Salaried,
-        ..=80 => Life::Retired,
-        ..=87 => Life::Student,
-        ..=95 => Life::SelfEmployed,
+        13..=63 => Life::Salaried,
+        64..=80 => Life::Retired,
+        81..=87 => Life::Student,
+        88..=95 => Life::SelfEmployed,
         _ => Life::Dormant,
     }
 }
@@ -214,7 +214,7 @@ fn issue_cards(dice: &mut Dice, chunk: &mut Chunk, numbers: &mut Numbers) {
         }
         let (kind, limit) = match dice.whole(1, 100) {
             ..=70 => ("classic", dice.amount(12_000.0, 0.3, 100_000)),
-            ..=94 => ("gold", dice.amount(40_000.0, 0.3, 500_000)),
+            71..=94 => ("gold", dice.amount(40_000.0, 0.3, 500_000)),
             _ => ("platinum", dice.amount(150_000.0, 0.3, 1_000_000)),
         };
         let used = if dice.chance(0.35) {

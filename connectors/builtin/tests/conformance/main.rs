@@ -1,5 +1,7 @@
 //! Every connector passes the one behaviour suite, over a source of its kind that this file's modules load.
 
+#![expect(clippy::expect_used, reason = "a test program: what fails here is the test")]
+
 mod files;
 mod mysql;
 mod postgres;
