@@ -21,11 +21,11 @@ pub struct Workers(Option<Runtime>);
 impl Workers {
     /// Starts the threads.
     pub fn start() -> io::Result<Self> {
-        Builder::new_multi_thread()
-            .thread_name("caliber-work")
-            .enable_all()
-            .build()
-            .map(|runtime| Self(Some(runtime)))
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (processors * THREADS_FOR_EACH_PROCESSOR).max(THREADS_MIN);
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("caliber-work").enable_all();
+        builder.build().map(|runtime| Self(Some(runtime)))
     }
 
     /// Runs `work` to its end, whether or not somebody waits.

@@ -84,7 +84,7 @@ async fn all(pushdown: bool, batch_rows: usize) -> Result<()> {
     let engine = sources.engine(options).await?;
     let failures = compare(
         &engine,
-        &sources,
+        sources,
         &format!("pushdown {pushdown}, batches of {batch_rows}"),
     )
     .await?;

@@ -2,6 +2,7 @@
 //!
 //! Owns: its options and how its parts fit together. Never: applies policy, keeps rows.
 
+mod cancel;
 mod dialect;
 mod failure;
 mod introspect;

@@ -22,7 +22,7 @@ pub enum Failure {
     /// The arguments do not fit together.
     Usage(String),
     /// No connection, or no log-in.
-    Connect(Diagnostic),
+    Connect(Box<Diagnostic>),
     /// Reading or writing failed.
     Io(io::Error),
     /// Everything was said already.
@@ -44,7 +44,7 @@ impl Failure {
                 ExitCode::from(2)
             }
             Self::Connect(diagnostic) => {
-                print(&[diagnostic]);
+                print(&[*diagnostic]);
                 ExitCode::from(3)
             }
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -54,6 +54,11 @@ impl Failure {
             }
             Self::Said(code) => ExitCode::from(code),
         }
+    }
+
+    /// No connection or no log-in, and why.
+    pub fn connect(diagnostic: Diagnostic) -> Self {
+        Self::Connect(Box::new(diagnostic))
     }
 
     /// One error.

@@ -60,5 +60,5 @@ pub fn session(engine: &Arc<Engine>, user: &str) -> Result<Session, Failure> {
             project.users.keys().cloned().collect::<Vec<_>>().join(", ")
         ),
     });
-    Err(Failure::Connect(unknown))
+    Err(Failure::connect(unknown))
 }

@@ -52,7 +52,7 @@ impl Remote {
     ) -> Result<Self, Failure> {
         let channel = endpoint(uri, authority)?.connect().await.map_err(|_| {
             let message = format!("no server answers at `{uri}`");
-            Failure::Connect(
+            Failure::connect(
                 Diagnostic::error(Code::SRC001, message).help("is `caliber serve` running, and on this port?"),
             )
         })?;
@@ -184,11 +184,11 @@ fn refused(uri: &str, status: &Status) -> Failure {
     ) && status.details().is_empty()
     {
         let message = format!("what answers at `{uri}` does not speak Flight SQL, or speaks it over TLS");
-        return Failure::Connect(
+        return Failure::connect(
             Diagnostic::error(Code::SRC001, message).help("a server with TLS has a `grpc+tls://` address"),
         );
     }
-    Failure::Connect(status::diagnostic(status, ""))
+    Failure::connect(status::diagnostic(status, ""))
 }
 
 async fn log_in(

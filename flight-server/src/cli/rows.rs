@@ -46,7 +46,7 @@ pub enum Client {
     /// In this process.
     Local(Session, Workers),
     /// At a server.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 /// The rows of a statement.
@@ -86,7 +86,7 @@ impl Target {
     pub async fn open(&self) -> Result<Client, Failure> {
         if let (Some(uri), Some(user)) = (&self.uri, &self.user) {
             let remote = Remote::connect(uri, self.ca.as_deref(), user, password(user)?).await?;
-            return Ok(Client::Remote(remote));
+            return Ok(Client::Remote(Box::new(remote)));
         }
         let user = self.user_here.as_deref().ok_or_else(|| {
             Failure::Usage(

@@ -17,7 +17,7 @@ use mysql_async::prelude::Queryable;
 
 use super::dialect::Mysql;
 use super::failure::failure;
-use super::session::{Killer, Session, Sessions};
+use super::session::{Kill, Killer, Session, Sessions};
 use super::value;
 use crate::batch::BatchBuilder;
 use crate::outlet::{Flow, Outlet, Stop};
@@ -26,6 +26,9 @@ use crate::serial::{Serial, Turn};
 
 /// The longest a killed statement may take to end before its connection is given up.
 const KILLED_MAX: Duration = Duration::from_secs(2);
+
+/// How long a kill is given before another.
+const KILL_AGAIN: Duration = Duration::from_millis(100);
 
 /// Reads for one query.
 pub struct Reader {
@@ -247,15 +250,23 @@ impl<S: Future<Output = Stop>> Watch<'_, S> {
                 stop = &mut self.stopped => self.abandon(Ended::Stopped(stop)).await,
             }
         }
-        match tokio::time::timeout(KILLED_MAX, exchange).await {
-            Ok(done) => Ok(done),
-            Err(_) => Err(self.end().unwrap_or(Ended::Stopped(Stop::Deadline))),
+        let killed = Instant::now();
+        loop {
+            if let Ok(done) = tokio::time::timeout(KILL_AGAIN, &mut exchange).await {
+                return Ok(done);
+            }
+            if killed.elapsed() > KILLED_MAX {
+                self.killer.kill(Kill::Session).await;
+                return Err(self.end().unwrap_or(Ended::Stopped(Stop::Deadline)));
+            }
+            // A kill between preparing a statement and running it kills nothing.
+            self.killer.kill(Kill::Statement).await;
         }
     }
 
     async fn abandon(&mut self, why: Ended) {
         self.stop = Some(why);
-        self.killer.kill().await;
+        self.killer.kill(Kill::Statement).await;
     }
 
     /// Why the statement was killed, if it was.

@@ -50,6 +50,15 @@ pub struct Session {
     opts: Opts,
 }
 
+/// What to kill.
+#[derive(Clone, Copy)]
+pub enum Kill {
+    /// What the session runs now.
+    Statement,
+    /// The session itself.
+    Session,
+}
+
 /// Kills what a session runs, over a connection of its own.
 pub struct Killer {
     id: u32,
@@ -225,11 +234,15 @@ impl Session {
 }
 
 impl Killer {
-    /// Kills the statement, not the session; returns when the server has taken the request, or not in time.
-    pub async fn kill(&self) {
+    /// Returns when the server has taken the request, or not in time.
+    pub async fn kill(&self, what: Kill) {
         let request = async {
             let mut conn = Conn::new(self.opts.clone()).await?;
-            conn.query_drop(format!("KILL QUERY {}", self.id)).await?;
+            let what = match what {
+                Kill::Statement => "QUERY",
+                Kill::Session => "CONNECTION",
+            };
+            conn.query_drop(format!("KILL {what} {}", self.id)).await?;
             conn.disconnect().await
         };
         let _ = tokio::time::timeout(KILL_TIMEOUT, request).await;

@@ -55,9 +55,6 @@ struct Shared {
 #[derive(Default)]
 struct Bench {
     free: Vec<Lease<Sessions>>,
-    /// Connections a cancel may still be on its way to: they keep their transaction, and with it the exported
-    /// snapshot, but no statement is run on them again.
-    parked: Vec<Lease<Sessions>>,
     reading: usize,
     snapshot: Option<String>,
 }
@@ -278,14 +275,18 @@ impl Read {
                 drop(self.reading);
                 outlet.finish(Ok(()));
             }
-            Err(Ended::Failed(error)) => outlet.finish(Err(error)),
+            Err(Ended::Failed(error)) => {
+                outlet.finish(Err(error));
+                // Where it was a value that did not fit, the server still works on the rest.
+                if let Some(session) = self.lease.connection().filter(|session| !session.client.is_closed()) {
+                    session.cancel().await;
+                }
+            }
             Err(Ended::Stopped(stop)) => {
                 let resumable = matches!(stop, Stop::Dropped);
                 outlet.finish_stopped(&stop);
-                match self.cancel().await {
-                    Cancelled::Taken if resumable => shared.give_back(self.lease),
-                    Cancelled::OnItsWay if resumable => shared.bench.lock().parked.push(self.lease),
-                    _ => {}
+                if self.cancel().await && resumable {
+                    shared.give_back(self.lease);
                 }
             }
         }
@@ -331,44 +332,28 @@ impl Read {
         send(&mut self.builder, outlet).await
     }
 
-    /// Cancels the statement, waits for its end and goes back to the savepoint.
-    ///
-    /// The server answers a request to cancel before the session has taken it; were the statement over by then, the
-    /// session's next one would be the victim. So the session is asked: only a failed statement shows that the
-    /// request was taken.
-    async fn cancel(&mut self) -> Cancelled {
+    /// Cancels the statement, waits for its end and goes back to the savepoint; whether the session is clean.
+    async fn cancel(&mut self) -> bool {
         let Some(session) = self.lease.connection() else {
-            return Cancelled::Lost;
+            return false;
         };
-        session.cancel().await;
+        let signalled = session.cancel().await;
         let settled = async {
+            // Meets the signal, if the statement was over before it came.
             match session.client.simple_query("SELECT 1").await {
-                Ok(_) => Cancelled::OnItsWay,
-                Err(error) => match error.code() {
-                    Some(&SqlState::QUERY_CANCELED | &SqlState::IN_FAILED_SQL_TRANSACTION) => {
-                        match session.client.batch_execute("ROLLBACK TO SAVEPOINT caliber").await {
-                            Ok(()) => Cancelled::Taken,
-                            Err(_) => Cancelled::Lost,
-                        }
-                    }
-                    _ => Cancelled::Lost,
-                },
+                Ok(_) => signalled,
+                Err(error) => matches!(
+                    error.code(),
+                    Some(&SqlState::QUERY_CANCELED | &SqlState::IN_FAILED_SQL_TRANSACTION)
+                ),
             }
         };
-        tokio::time::timeout(CANCELLED_MAX, settled)
-            .await
-            .unwrap_or(Cancelled::Lost)
+        let clean = async {
+            let rollback = session.client.batch_execute("ROLLBACK TO SAVEPOINT caliber");
+            settled.await && rollback.await.is_ok()
+        };
+        tokio::time::timeout(CANCELLED_MAX, clean).await.unwrap_or(false)
     }
-}
-
-/// What became of a request to cancel.
-enum Cancelled {
-    /// The session took it, and is back at its savepoint.
-    Taken,
-    /// The statement was over before; the request may still arrive.
-    OnItsWay,
-    /// The session is of no more use.
-    Lost,
 }
 
 async fn send(builder: &mut BatchBuilder, outlet: &Outlet) -> Result<(), Ended> {

@@ -10,6 +10,7 @@ use caliber_connector_spi::{ConnectorError, Parameter};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{CancelToken, Client, Config, NoTls, Statement};
 
+use super::cancel::{Peer, cancel};
 use super::failure::{connect_failure, failure};
 use super::tls::Tls;
 use super::wire;
@@ -40,7 +41,8 @@ pub struct Sessions {
 pub struct Session {
     /// The driver's handle.
     pub client: Client,
-    cancel: CancelToken,
+    token: CancelToken,
+    peer: Peer,
     tls: Tls,
     task: tokio::task::AbortHandle,
     statements: Vec<(String, Statement)>,
@@ -93,10 +95,11 @@ impl Connect for Sessions {
                 (client, tokio::spawn(connection).abort_handle())
             }
         };
-        let cancel = client.cancel_token();
+        let token = client.cancel_token();
         let session = Session {
             client,
-            cancel,
+            token,
+            peer: Peer::of(&self.config),
             tls: self.tls.clone(),
             task,
             statements: Vec::new(),
@@ -139,15 +142,10 @@ impl Session {
         Ok(statement)
     }
 
-    /// Asks the server to cancel what this session runs, and waits until it has taken the request.
-    pub async fn cancel(&self) {
-        let request = async {
-            match &self.tls {
-                Tls::Off => self.cancel.cancel_query(NoTls).await,
-                Tls::VerifyFull(tls) => self.cancel.cancel_query(tls.clone()).await,
-            }
-        };
+    /// Asks the server to cancel what this session runs; whether it is known to have signalled the session.
+    pub async fn cancel(&self) -> bool {
+        let request = cancel(&self.token, &self.peer, &self.tls);
         // Where the request does not arrive, the session is closed instead, which the server notices as well.
-        let _ = tokio::time::timeout(CANCEL_TIMEOUT, request).await;
+        tokio::time::timeout(CANCEL_TIMEOUT, request).await.unwrap_or(false)
     }
 }
