@@ -4,11 +4,12 @@
 //!
 //! The life of a query, folder by folder: `statement` reads the text, `resolve` finds its names in the principal's
 //! catalog, `expand` opens unified views, `plan` and `rules` plan and optimise, `govern` holds policy below all of it,
-//! `absorb` turns scans into remote queries, `run` delivers the rows. `session` is their order.
+//! `absorb` turns scans into remote queries, `evaluate` makes local evaluation exact, `run` delivers the rows. `session` is their order.
 
 mod absorb;
 mod engine;
 mod error;
+mod evaluate;
 mod expand;
 mod explain;
 mod govern;

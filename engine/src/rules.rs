@@ -8,13 +8,16 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use crate::evaluate::check_overflow::CheckOverflow;
+use crate::evaluate::execute_once::ExecuteLeftOnce;
 use crate::govern::require_governed::RequireGovernedScan;
-use crate::run::execute_once::ExecuteLeftOnce;
 
-/// DataFusion's own. Nothing of ours is needed here: policy is already below every name when a plan is made
-/// (`resolve`), and views are expanded with their names (`expand`).
+/// DataFusion's own, then checked arithmetic, which needs the types that coercion found. Nothing of policy is needed
+/// here: it is already below every name when a plan is made (`resolve`), and views are expanded with their names (`expand`).
 pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    Analyzer::new().rules
+    let mut rules = Analyzer::new().rules;
+    rules.push(Arc::new(CheckOverflow));
+    rules
 }
 
 /// DataFusion's own. They see a governed table as an opaque scan that takes leakproof predicates and nothing else, so

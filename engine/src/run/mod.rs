@@ -3,7 +3,6 @@
 //! Owns: the run's shared state, its bounds, audit, receipt and wire types. Never: plans, or decides.
 
 pub(crate) mod audit;
-pub(crate) mod execute_once;
 pub(crate) mod parameters;
 pub(crate) mod query_run;
 pub(crate) mod receipt;

@@ -221,7 +221,13 @@ impl Shared {
             .client
             .simple_query(&sql)
             .await
-            .map_err(|error| failure(&self.source_name, &error))?;
+            .map_err(|error| match error.code() {
+                Some(&(SqlState::INVALID_PARAMETER_VALUE | SqlState::UNDEFINED_OBJECT)) if snapshot.is_some() => {
+                    let message = "an earlier read of this query lost its connection, and with it the snapshot";
+                    ConnectorError::new(&self.source_name, ErrorClass::Unavailable, message)
+                }
+                _ => failure(&self.source_name, &error),
+            })?;
         Ok(answers.iter().find_map(|answer| match answer {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
