@@ -23,10 +23,11 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use crate::EngineError;
 use crate::govern::governed_table::GovernedTable;
 use crate::govern::require_governed::require_governed_plan;
+use crate::run::wire_types::wire_schema;
 use crate::session::{Session, result_schema};
 use crate::statement::{
     Admitted, ExplainMode, QueryText, VisibleNames, name_outputs, read_statement, resolve_identifiers, resolve_schema,
-    resolve_table,
+    resolve_table, written_names,
 };
 
 /// A statement, planned for one principal, with its parameters open.
@@ -94,8 +95,11 @@ pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql:
     let names = SessionNames(session);
     match statement.admitted {
         Admitted::Query(query) => {
+            let written = written_names(&query);
             let plan = plan_query(state, &statement.text, query, &names).await?;
-            finish(state, plan, statement.parameters)
+            let mut planned = finish(state, plan, statement.parameters)?;
+            planned.schema = renamed(&planned.schema, written);
+            Ok(planned)
         }
         Admitted::Explain { query, mode } => {
             if mode != ExplainMode::Plan && !session.is_admin() {
@@ -154,6 +158,23 @@ async fn plan_query(
         .statement_to_plan(statement)
         .await
         .map_err(|error| placed(text, &error))
+}
+
+/// The schema with the names people expect of the columns they gave none.
+fn renamed(schema: &SchemaRef, written: Option<Vec<Option<String>>>) -> SchemaRef {
+    let Some(written) = written.filter(|written| written.len() == schema.fields().len()) else {
+        return Arc::clone(schema);
+    };
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .zip(written)
+        .map(|(field, name)| match name {
+            Some(name) => field.as_ref().clone().with_name(name),
+            None => field.as_ref().clone(),
+        })
+        .collect();
+    wire_schema(&Schema::new(fields))
 }
 
 /// The error with its place in the statement, where DataFusion knows it.

@@ -168,6 +168,14 @@ async fn statements_fail_with_the_code_of_their_mistake() -> Result<()> {
             "SELECT CAST(id AS DECIMAL(38, 0)) * 99999999999999999999999999999999999999 FROM shop.n WHERE id = 9",
             "SQL022",
         ),
+        // Whole numbers do not wrap around, wherever in a statement they are computed.
+        ("SELECT id * 9223372036854775807 FROM shop.n WHERE id = 9", "SQL022"),
+        (
+            "SELECT count(*) FROM shop.n WHERE id - 9223372036854775807 - 9 < 0",
+            "SQL022",
+        ),
+        ("SELECT id FROM shop.n ORDER BY id + 9223372036854775800", "SQL022"),
+        ("SELECT 9223372036854775807 + 1", "SQL022"),
     ] {
         let found = code(sql).await?;
         ensure!(found == wanted, "{sql}: {found}, wanted {wanted}");

@@ -29,7 +29,8 @@ use datafusion::physical_expr_common::datum::apply;
 pub(crate) struct CheckOverflow;
 
 impl CheckOverflow {
-    fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    /// The expression with the chain it starts, if it starts one, made checked. For `transform_down`.
+    pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else {
             return Ok(Transformed::no(expr));
         };

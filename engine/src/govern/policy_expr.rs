@@ -19,6 +19,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast;
 
 use crate::EngineError;
+use crate::evaluate::check_overflow::CheckOverflow;
 use crate::statement::parse_expression;
 
 /// What policy text became for one principal.
@@ -127,6 +128,7 @@ fn finish(
         .build();
     let simplifier = ExprSimplifier::new(context);
     let expr = simplifier.coerce(expr, schema)?;
+    let expr = expr.transform_down(|part| CheckOverflow::checked(part, schema))?.data;
     let found = expr.get_type(schema)?;
     let expr = match wanted {
         Wanted::Predicate if matches!(found, DataType::Boolean | DataType::Null) => expr,

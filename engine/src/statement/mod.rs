@@ -27,7 +27,7 @@ mod resolve_tables;
 mod rewrite_placeholders;
 
 pub(crate) use functions::{aggregate_functions, expr_planners, refused, scalar_functions, window_functions};
-pub(crate) use name_outputs::name_outputs;
+pub(crate) use name_outputs::{name_outputs, written_names};
 pub(crate) use parse_statement::{Admitted, ExplainMode, parse_expression};
 pub(crate) use query_text::QueryText;
 pub(crate) use resolve_identifiers::resolve_identifiers;

@@ -14,6 +14,37 @@ pub(crate) fn name_outputs(query: &mut Query) {
     body(&mut query.body);
 }
 
+/// The names people expect of columns they gave none: the text of the expression as they wrote it. For each column of
+/// the result its name, `None` where it has one of its own; `None` for all where a wildcard hides how many there are.
+pub(crate) fn written_names(query: &Query) -> Option<Vec<Option<String>>> {
+    let mut set = query.body.as_ref();
+    let select = loop {
+        match set {
+            SetExpr::Select(select) => break select,
+            SetExpr::Query(query) => set = query.body.as_ref(),
+            SetExpr::SetOperation { left, .. } => set = left,
+            _ => return None,
+        }
+    };
+    let names = select.projection.iter().map(|item| match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        | SelectItem::ExprWithAlias { .. } => Some(None),
+        SelectItem::UnnamedExpr(expression) => Some(Some(shortened(&expression.to_string()))),
+        SelectItem::ExprWithAliases { .. } | SelectItem::QualifiedWildcard(..) | SelectItem::Wildcard(_) => None,
+    });
+    names.collect()
+}
+
+/// A column's name is a label: beyond this many characters it says no more.
+const NAME_MAX: usize = 100;
+
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= NAME_MAX {
+        return name.to_owned();
+    }
+    name.chars().take(NAME_MAX - 1).chain(['…']).collect()
+}
+
 fn body(set: &mut SetExpr) {
     match set {
         SetExpr::Select(select) => select_list(&mut select.projection),

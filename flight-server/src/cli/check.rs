@@ -28,11 +28,19 @@ pub struct Check {
     /// Every source must be reached; declared keys are unique, references lead to one row
     #[arg(long)]
     online: bool,
+    /// Print the JSON Schema of project files, for an editor, and check nothing
+    #[arg(long, conflicts_with_all = ["project", "online"])]
+    json_schema: bool,
 }
 
 impl Check {
     /// Prints every finding; fails if one is an error.
     pub async fn run(self) -> Result<(), Failure> {
+        if self.json_schema {
+            let schema = caliber_catalog::json_schema(&caliber_engine::connector_kinds(FACTORIES));
+            writeln!(std::io::stdout(), "{schema}")?;
+            return Ok(());
+        }
         let folder = project::folder(self.project.as_deref())?;
         let (name, findings) = match project::load(&folder) {
             Ok((project, mut findings)) => {

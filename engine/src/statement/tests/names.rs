@@ -2,7 +2,7 @@
 
 use caliber_catalog::diagnostic::Code;
 
-use super::super::{name_outputs, resolve_identifiers};
+use super::super::{name_outputs, resolve_identifiers, written_names};
 use super::{Bank, query};
 
 fn check(sql: &str, expected: &str) {
@@ -328,4 +328,21 @@ fn repeated_outputs_get_a_name_of_their_own() {
         "SELECT a, b FROM (SELECT c, c FROM t)",
     );
     check("SELECT *, a FROM t", "SELECT *, a FROM t");
+}
+
+#[test]
+fn unnamed_columns_are_called_as_they_were_written() {
+    let names = |sql: &str| written_names(&query(sql).2);
+    let some = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        names("SELECT amount, count(*), A1 + 1, sum(amount) AS total FROM credit.loan"),
+        Some(vec![None, some("count(*)"), some("A1 + 1"), None])
+    );
+    assert_eq!(names("SELECT *, amount + 1 FROM credit.loan"), None);
+    assert_eq!(names("(SELECT 1) UNION SELECT 2"), Some(vec![some("1")]));
+    let long = format!("SELECT {}1 FROM credit.loan", "1 + ".repeat(100));
+    assert_eq!(
+        names(&long).and_then(|all| all[0].as_ref().map(|name| name.chars().count())),
+        Some(100)
+    );
 }
