@@ -41,7 +41,7 @@ pub struct Session {
 /// What a statement takes and gives.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// The result's columns: plain wire types, all nullable (`docs/flight-sql.md`, "Types").
+    /// The result's columns: plain wire types, all nullable (`docs/flight-sql.md`, "Results").
     pub schema: SchemaRef,
     /// One field for each parameter, named `$1`, `$2`…; a parameter that context does not type is Utf8.
     pub parameters: SchemaRef,

@@ -5,6 +5,7 @@
 mod check;
 mod provision;
 mod run;
+mod tally;
 mod test;
 mod tidy;
 mod workspace;

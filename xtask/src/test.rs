@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::provision::{Consent, databases, python};
 use crate::run::{run, say, variable};
+use crate::tally::tally;
 use crate::workspace::Workspace;
 
 /// What the caller asked for.
@@ -73,7 +74,14 @@ pub fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     if let Some(interpreter) = interpreter {
         cargo.env("CALIBER_PYTHON", interpreter);
     }
-    run(&mut cargo)?;
+    say(&format!(
+        "$ cargo test --workspace {}",
+        options.filter.as_deref().unwrap_or_default()
+    ));
+    let (_, succeeded) = tally(&mut cargo)?;
+    if !succeeded {
+        bail!("tests failed");
+    }
     say(&format!("all tests passed in {} s", start.elapsed().as_secs()));
     Ok(())
 }

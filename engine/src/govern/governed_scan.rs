@@ -172,7 +172,8 @@ impl GovernedScanExec {
             let Some(column) = self.enforcement.columns.get(at) else {
                 continue;
             };
-            if !matches!(output, Output::IsClear(_)) && !column.is_never_clear() || column.cells.is_empty() {
+            // A column that is never shown clear is not fetched for its own sake.
+            if !matches!(output, Output::IsClear(_)) && !column.is_never_clear() {
                 columns.push(column.index);
             }
             if matches!(output, Output::Shown(_)) {

@@ -1,7 +1,7 @@
 //! The types a result has on the wire: plain ones that every client reads.
 //!
 //! Owns: the mapping, and casting batches to it. Never: changes a value (but a timestamp's nanoseconds, which no
-//! source delivers, become microseconds). Source of the rule: `docs/flight-sql.md`, "Types".
+//! source delivers, become microseconds). The rule for clients: `docs/flight-sql.md`, "Results".
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -101,7 +101,7 @@ pub(super) const USERS: &[Account] = &[
         name: "ada",
         role: "administrator",
         branch_id: None,
-        sees: "no customer; audit and full plans",
+        sees: "no customer; full plans",
     },
 ];
 
