@@ -129,6 +129,7 @@ impl Session {
             self.engine.options.pushdown,
             self.engine.options.batch_rows.max(1),
             usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX),
+            self.catalog.schemas(),
         ));
         let session = self.clone();
         let text = sql.to_owned();

@@ -86,7 +86,15 @@ impl Engine {
         let internal = |error: arrow::error::ArrowError| EngineError::internal("keys could not be compared", &error);
         let converter = RowConverter::new(fields).map_err(internal)?;
         let timeout = source.statement_timeout;
-        let run = QueryRun::new("check".to_owned(), Instant::now() + timeout, true, 8_192, 64 << 20);
+        let deadline = Instant::now() + timeout;
+        let run = QueryRun::new(
+            "check".to_owned(),
+            deadline,
+            true,
+            8_192,
+            64 << 20,
+            vec![table.schema.clone()],
+        );
         let read = RawRead {
             source,
             table: Arc::clone(&remote),

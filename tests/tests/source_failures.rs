@@ -219,3 +219,37 @@ fn hash_of(password: &str, folder: &Path) -> Result<String> {
         .write_all(format!("{password}\n").as_bytes())?;
     Ok(String::from_utf8(hashing.wait_with_output()?.stdout)?.trim().to_owned())
 }
+
+/// A policy may need a source that the principal knows nothing of: neither receipt nor error names it.
+#[tokio::test]
+async fn inv4_a_source_that_only_a_policy_reads_is_never_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let people = folder.path().join("people.db");
+    rusqlite::Connection::open(&people)?.execute_batch(
+        "CREATE TABLE person (id INTEGER PRIMARY KEY, team INTEGER); INSERT INTO person VALUES (1, 7), (2, 8);",
+    )?;
+    rusqlite::Connection::open(folder.path().join("shop.db"))?.execute_batch(
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, person INTEGER); INSERT INTO n VALUES (1, 1), (2, 2), (3, 1);",
+    )?;
+    let text = "version: 1\nname: small\nsources:\n  hidden: { connector: sqlite, path: people.db }\n  shop: { connector: sqlite, path: shop.db }\n\
+        tables:\n  shop.n: { references: { person: hidden.person.id } }\n\
+        entities:\n  person: { table: hidden.person, key: id }\n\
+        policies:\n  team: { roles: [all], tables: [shop.n], rows: { person: team = 7 } }\n";
+    fs::write(folder.path().join("caliber.yaml"), text)?;
+    let (engine, _) = open(folder.path(), &[], EngineOptions::default()).await?;
+    let mut rows = engine
+        .session(principal(&["all"], &[]))
+        .execute("SELECT id FROM shop.n", None)
+        .await?;
+    let mut count = 0;
+    while let Some(batch) = rows.next().await {
+        count += batch?.num_rows();
+    }
+    let named: Vec<String> = rows.receipt().sources.into_iter().map(|source| source.source).collect();
+    ensure!(count == 2 && named == ["shop"], "{count} rows, {named:?}");
+    fs::remove_file(&people)?;
+    let error = failure(&engine, "SELECT id FROM shop.n").await?;
+    ensure!(error.code.as_str() == "SRC001", "{error:?}");
+    ensure!(!format!("{error:?}").contains("hidden"), "{error:?}");
+    Ok(())
+}

@@ -132,7 +132,11 @@ impl KeyRelation {
                 return Err(EngineError::internal("an entity path has no table", &at));
             };
             let cell = run.key_cell(&step.id);
-            let keys = cell.get_or_try_init(|| self.read_step(run, at, step)).await?;
+            let read = || async {
+                let keys = self.read_step(run, at, step).await;
+                keys.map_err(|error| run.of_policy(error, &step.source.name))
+            };
+            let keys = cell.get_or_try_init(read).await?;
             Ok(Arc::clone(keys))
         }
         .boxed()

@@ -28,6 +28,8 @@ pub(crate) struct QueryRun {
     pub batch_rows: usize,
     /// Bytes a source may buffer where reads share a connection.
     pub buffer_bytes: usize,
+    /// The sources that exist for the principal. Policies may read others, which are never named to it (INV-4).
+    pub visible_sources: Vec<String>,
     readers: Mutex<BTreeMap<String, Arc<dyn SourceReader>>>,
     keys: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Keys>>>>>,
     counts: Mutex<BTreeMap<String, Arc<SourceCounts>>>,
@@ -72,13 +74,21 @@ impl std::fmt::Debug for QueryRun {
 
 impl QueryRun {
     /// A run that has asked nothing yet.
-    pub fn new(query_id: String, deadline: Instant, pushdown: bool, batch_rows: usize, buffer_bytes: usize) -> Self {
+    pub fn new(
+        query_id: String,
+        deadline: Instant,
+        pushdown: bool,
+        batch_rows: usize,
+        buffer_bytes: usize,
+        visible_sources: Vec<String>,
+    ) -> Self {
         Self {
             query_id,
             deadline,
             pushdown,
             batch_rows,
             buffer_bytes,
+            visible_sources,
             readers: Mutex::default(),
             keys: Mutex::default(),
             counts: Mutex::default(),
@@ -107,6 +117,16 @@ impl QueryRun {
             })
         });
         Arc::clone(reader)
+    }
+
+    /// The error of reading `source` for a policy, without a name that does not exist for the principal.
+    pub fn of_policy(&self, error: EngineError, source: &str) -> EngineError {
+        if self.visible_sources.iter().any(|visible| visible == source) {
+            return error;
+        }
+        tracing::warn!(query_id = %self.query_id, %error, "a policy's source failed");
+        EngineError::new(error.code, "what a policy of this statement needs cannot be read now")
+            .help("try again later, or ask the data steward")
     }
 
     /// The cell that holds the keys of the relation `id` once it is resolved.

@@ -13,7 +13,7 @@ pub struct Receipt {
     pub rows: u64,
     /// From the start of planning to the last row.
     pub elapsed: Duration,
-    /// The sources read, sorted by name.
+    /// The sources read, sorted by name; those that policies alone read are not told to one for whom they do not exist.
     pub sources: Vec<SourceReceipt>,
     /// How many columns of the tables read are masked for the principal.
     pub masked_columns: usize,

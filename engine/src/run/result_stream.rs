@@ -86,6 +86,7 @@ impl QueryStream {
             .run
             .counts()
             .into_iter()
+            .filter(|(source, _)| self.run.visible_sources.contains(source))
             .map(|(source, counts)| SourceReceipt {
                 source,
                 statements: counts.statements.load(Relaxed),
