@@ -6,6 +6,7 @@ pub mod bank;
 pub mod engine;
 pub mod flight;
 pub mod program;
+pub mod proof;
 pub mod python;
 pub mod rows;
 

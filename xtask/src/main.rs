@@ -3,6 +3,7 @@
 //! Owns: the words `check`, `tidy`, `test` and what each runs. Never: part of what ships; nothing depends on it.
 
 mod check;
+mod proof;
 mod provision;
 mod run;
 mod tally;
@@ -25,6 +26,14 @@ usage: cargo xtask <task>
   test [filter] [options]   every test, with private PostgreSQL and MariaDB servers
     --no-install            install nothing; say what is missing (also CALIBER_NO_INSTALL=1)
     -- ARGS                 ARGS for the test programs
+
+  the proof of governance, on a release build (--dev: the everyday profile); each takes --seed S:
+  fuzz       [--queries N]  governed against plain DataFusion over a filtered, masked copy
+  leak       [--queries N]  two databases that differ in invisible rows only
+  injection  [--strings N]  hostile text in every place, against live sources
+  crash      [--kills N]    no row without a durable audit record
+  caps                      every bound, reached and passed, against a running server
+  cost                      what governance costs, in instructions
 
 examples:
   cargo xtask test
@@ -49,6 +58,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("check", []) => check::check(&Workspace::open()?),
         ("tidy", []) => tidy::tidy(&Workspace::open()?),
         ("test", rest) => test::test(&Workspace::open()?, &test::Options::parse(rest)?),
+        (task, options) if proof::TASKS.contains(&task) => proof::prove(&Workspace::open()?, task, options),
         ("help" | "--help" | "-h", _) => {
             say(USAGE);
             Ok(())

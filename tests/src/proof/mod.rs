@@ -1,0 +1,28 @@
+//! The proof of governance: what a security officer runs, and what CI runs a fixed part of.
+//!
+//! Owns: the tasks and their words. Never: a switch that weakens the engine.
+
+pub mod caps;
+pub mod cost;
+pub mod crash;
+pub mod fuzz;
+pub mod injection;
+pub mod leak;
+
+use anyhow::{Result, bail};
+
+/// Runs the task that `words` begin with; the rest are its options. An error is a failed proof.
+pub async fn run(words: &[String]) -> Result<()> {
+    let Some((task, options)) = words.split_first() else {
+        bail!("no task");
+    };
+    match task.as_str() {
+        "caps" => caps::run(options).await,
+        "cost" => cost::run(options).await,
+        "crash" => crash::run(options).await,
+        "fuzz" => fuzz::run(options).await,
+        "injection" => injection::run(options).await,
+        "leak" => leak::run(options).await,
+        _ => bail!("`{task}` is not a task of the proof"),
+    }
+}
