@@ -12,3 +12,4 @@ pub(crate) mod governed_table;
 pub(crate) mod leakproof;
 pub(crate) mod policy_expr;
 pub(crate) mod require_governed;
+pub(crate) mod standing;
