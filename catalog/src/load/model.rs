@@ -30,6 +30,7 @@ pub(super) fn build(
     findings: &mut Findings,
 ) -> Option<Project> {
     server::check_users_file(fields, files, findings);
+    server::check_mask_key(fields, findings);
     let mut scope = Scope {
         sources: fields.map("sources").iter().map(|(key, _)| key.text.clone()).collect(),
         entities: fields.map("entities").iter().map(|(key, _)| key.text.clone()).collect(),

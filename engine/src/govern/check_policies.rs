@@ -2,8 +2,6 @@
 //!
 //! Owns: turning what the compiler says into findings with places. Never: decides for a principal.
 
-use std::sync::Arc;
-
 use caliber_catalog::diagnostic::{Code, Diagnostic};
 use caliber_catalog::grant::SqlText;
 use caliber_catalog::name::TableName;
@@ -17,7 +15,8 @@ use crate::engine::OpenSnapshot;
 use crate::expand::entity_view::check_attributes;
 
 /// Every expression of the project that does not fit its table.
-pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>) -> Vec<Diagnostic> {
+/// `state` is the one policies are compiled in, `plain` what users' statements are planned in.
+pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &SessionState, plain: &SessionState) -> Vec<Diagnostic> {
     let project = &snapshot.catalog.project;
     let mut check = Check {
         snapshot,
@@ -51,14 +50,14 @@ pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>)
                 check.expression(&holding.bridge, sql, &Wanted::Predicate);
             }
         }
-        check.findings.extend(check_attributes(snapshot, state, entity));
+        check.findings.extend(check_attributes(snapshot, plain, entity));
     }
     check.findings
 }
 
 struct Check<'a> {
     snapshot: &'a OpenSnapshot,
-    state: &'a Arc<SessionState>,
+    state: &'a SessionState,
     findings: Vec<Diagnostic>,
 }
 
