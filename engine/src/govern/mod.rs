@@ -9,6 +9,7 @@ pub(crate) mod enforcement;
 pub(crate) mod governed_rows;
 pub(crate) mod governed_scan;
 pub(crate) mod governed_table;
+pub(crate) mod guard_groups;
 pub(crate) mod leakproof;
 pub(crate) mod policy_expr;
 pub(crate) mod require_governed;
