@@ -34,6 +34,19 @@ pub struct PolicyGrant {
     pub rows: Vec<RowFilter>,
     /// By column: the SQL expression over the raw row that replaces the column.
     pub masks: BTreeMap<String, SqlText>,
+    /// If set, the rows may be seen only as aggregates over at least so many instances of an entity.
+    pub min_group: Option<MinGroup>,
+}
+
+/// `min_group`: the fewest instances of an entity that may stand behind a number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MinGroup {
+    /// The entity's name.
+    pub entity: String,
+    /// At least 2.
+    pub size: u32,
+    /// Where the entity's name stands.
+    pub place: Place,
 }
 
 /// One condition of a policy on the rows of a table.

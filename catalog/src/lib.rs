@@ -3,6 +3,7 @@
 //! Owns: the project format, diagnostics and error codes, policy decisions. Never: knows DataFusion, connects to a
 //! source, does I/O beyond the project's files.
 
+pub mod date;
 pub mod diagnostic;
 pub mod grant;
 pub mod name;
@@ -11,6 +12,7 @@ pub mod project;
 pub mod snapshot;
 pub mod source;
 pub mod source_schema;
+pub mod standing;
 
 mod digest;
 mod load;

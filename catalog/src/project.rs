@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::date::Date;
 use crate::diagnostic::Place;
-use crate::grant::SqlText;
+use crate::grant::{MinGroup, SqlText};
 use crate::name::{ColumnName, TableName};
 use crate::principal::{AttributeValue, Principal};
 use crate::source::Options;
@@ -237,8 +238,14 @@ pub enum HoldingRule {
 pub struct Policy {
     /// Its name.
     pub name: String,
-    /// `roles` it applies to.
+    /// `roles` it applies to. Empty: `when` alone says to whom, and without that it applies to nobody.
     pub roles: Vec<String>,
+    /// `when`: a condition over `principal.*` that must hold as well.
+    pub when: Option<SqlText>,
+    /// `expires`: the last day on which it applies, in UTC.
+    pub expires: Option<(Date, Place)>,
+    /// `min_group`: what it opens is for aggregates over groups of at least so many only.
+    pub min_group: Option<MinGroup>,
     /// `tables`: patterns with `*`.
     pub tables: Vec<(String, Place)>,
     /// `columns`, by table.
@@ -257,6 +264,13 @@ pub struct Policy {
     pub admin: bool,
     /// Where its name stands.
     pub place: Place,
+}
+
+impl Policy {
+    /// Whether its last day is over.
+    pub fn expired(&self, today: Date) -> bool {
+        self.expires.as_ref().is_some_and(|(last, _)| today > *last)
+    }
 }
 
 /// `users.NAME`

@@ -14,9 +14,9 @@ use crate::digest::Digest;
 use crate::grant::TableGrant;
 use crate::name::{ColumnName, TableName};
 use crate::policy::{self, EntityPaths, References};
-use crate::principal::Principal;
 use crate::project::{Entity, Project};
 use crate::source_schema::{RemoteTable, SourceSchema};
+use crate::standing::Standing;
 
 /// The catalog as one query sees it (INV-7).
 #[derive(Debug)]
@@ -59,18 +59,18 @@ impl CatalogSnapshot {
         self.schemas.get(&name.schema)?.table(&name.table)
     }
 
-    /// What policy opens of a source's table to `principal`; `None` if the table does not exist for it (INV-4).
-    pub fn decide(&self, principal: &Principal, table: &TableName) -> Option<TableGrant> {
-        policy::decide(&self.project, &self.paths, principal, table, self.remote_table(table)?)
+    /// What policy opens of a source's table to the principal of `standing`; `None` if the table does not exist for it (INV-4).
+    pub fn decide(&self, standing: &Standing, table: &TableName) -> Option<TableGrant> {
+        policy::decide(&self.project, &self.paths, standing, table, self.remote_table(table)?)
     }
 
-    /// Whether some policy opens the view `unified.<name>` itself to `principal`; its base tables are decided on their own.
-    pub fn view_granted(&self, principal: &Principal, view: &TableName) -> bool {
-        policy::grants_view(&self.project, principal, view)
+    /// Whether some policy opens the view `unified.<name>` itself to the principal of `standing`; its base tables are decided on their own.
+    pub fn view_granted(&self, standing: &Standing, view: &TableName) -> bool {
+        policy::grants_view(&self.project, standing, view)
     }
 
-    /// Every source table that exists for `principal`, sorted.
-    pub fn tables(&self, principal: &Principal) -> Vec<TableName> {
+    /// Every source table that exists for the principal, sorted.
+    pub fn tables(&self, standing: &Standing) -> Vec<TableName> {
         let described = self
             .schemas
             .iter()
@@ -78,7 +78,7 @@ impl CatalogSnapshot {
         let mut tables: Vec<TableName> = described
             .filter_map(|(source, table)| {
                 let name = TableName::new(source, &table.name);
-                policy::decide(&self.project, &self.paths, principal, &name, table).map(|grant| grant.table)
+                policy::decide(&self.project, &self.paths, standing, &name, table).map(|grant| grant.table)
             })
             .collect();
         tables.sort();
@@ -90,12 +90,12 @@ impl CatalogSnapshot {
         self.project.entities.values()
     }
 
-    /// Whether some policy with `admin: true` applies to `principal`.
-    pub fn is_admin(&self, principal: &Principal) -> bool {
+    /// Whether some policy with `admin: true` applies.
+    pub fn is_admin(&self, standing: &Standing) -> bool {
         self.project
             .policies
             .iter()
-            .any(|policy| policy.admin && policy::applies(policy, principal))
+            .any(|policy| policy.admin && standing.applies(policy))
     }
 
     /// The to-one references of `table`: declared ones, and the foreign keys its source enforces, by column.

@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use caliber_catalog::date::Date;
 use caliber_catalog::diagnostic::{Code, Diagnostic, Severity};
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
 use caliber_catalog::project::{Project, Source};
 use caliber_catalog::snapshot::CatalogSnapshot;
+use caliber_catalog::standing::Standing;
 use caliber_connector_spi::{
     Connector, ConnectorError, ConnectorFactory, ErrorClass, RemoteTable, SourceSchema, SourceSpec,
 };
@@ -18,6 +20,7 @@ use datafusion::execution::session_state::SessionState;
 
 use crate::EngineError;
 use crate::govern::check_policies::check_policies;
+use crate::govern::standing::standing;
 use crate::limits::SharedMemory;
 use crate::run::audit::{AuditSink, NoAudit};
 use crate::session::{Session, base_state};
@@ -38,7 +41,12 @@ pub struct EngineOptions {
     pub audit: Arc<dyn AuditSink>,
     /// Whether a source that cannot be described is an error. Otherwise it is a warning and its tables are absent.
     pub require_sources: bool,
+    /// What time it is, where a policy depends on the day. A clock of another's makes a test of that possible.
+    pub clock: Clock,
 }
+
+/// Gives the time.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 impl Default for EngineOptions {
     fn default() -> Self {
@@ -48,6 +56,7 @@ impl Default for EngineOptions {
             partitions: std::thread::available_parallelism().map_or(2, usize::from),
             audit: Arc::new(NoAudit),
             require_sources: false,
+            clock: Arc::new(SystemTime::now),
         }
     }
 }
@@ -145,6 +154,16 @@ impl Engine {
     /// The snapshot now served.
     pub fn snapshot(&self) -> Arc<CatalogSnapshot> {
         Arc::clone(&self.snapshot.catalog)
+    }
+
+    /// The day it is, in UTC.
+    pub(crate) fn today(&self) -> Date {
+        Date::of((self.options.clock)())
+    }
+
+    /// The standing of a principal now: which policies apply to it.
+    pub fn standing(&self, principal: Principal) -> Standing {
+        standing(&self.snapshot.catalog.project, &self.state, principal, self.today())
     }
 
     /// A session for a principal that has proven who it is.

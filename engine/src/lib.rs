@@ -22,7 +22,7 @@ mod session;
 mod statement;
 mod verify_online;
 
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Clock, Engine, EngineOptions};
 pub use error::EngineError;
 pub use govern::check_syntax::check_syntax;
 pub use resolve::listing::{Listing, TableListing};

@@ -50,15 +50,14 @@ pub struct Prepared {
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
-            .field("principal", &self.catalog.principal.name)
+            .field("principal", &self.principal().name)
             .finish_non_exhaustive()
     }
 }
 
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Self {
-        let snapshot = Arc::clone(&engine.snapshot);
-        let catalog = GovernedCatalog::new(snapshot, principal, Arc::clone(&engine.state));
+        let catalog = catalog_of(&engine, principal);
         Self {
             engine,
             catalog,
@@ -66,20 +65,31 @@ impl Session {
         }
     }
 
+    /// The session as policy stands at this moment: every statement begins with it, so that a policy that has expired
+    /// since the log-in gives nothing more.
+    fn current(&self) -> Self {
+        let mut current = self.clone();
+        if self.catalog.standing.today() != self.engine.today() {
+            current.catalog = catalog_of(&self.engine, self.principal().clone());
+        }
+        current
+    }
+
     /// Who asks.
     pub fn principal(&self) -> &Principal {
-        &self.catalog.principal
+        self.catalog.principal()
     }
 
     /// Whether a policy makes the principal an administrator.
     pub fn is_admin(&self) -> bool {
-        self.catalog.snapshot.catalog.is_admin(&self.catalog.principal)
+        let current = self.current();
+        current.catalog.snapshot.catalog.is_admin(&current.catalog.standing)
     }
 
     /// The same session with another schema in which names without one are looked up (default `unified`).
     /// Error: SQL011 where no such schema exists for the principal.
     pub fn with_schema(mut self, schema: &str) -> Result<Self, EngineError> {
-        let schemas = self.catalog.schemas();
+        let schemas = self.current().catalog.schemas();
         if !schemas.iter().any(|known| known == schema) {
             let error = EngineError::new(Code::SQL011, format!("schema `{schema}` not found"));
             let near = caliber_catalog::diagnostic::did_you_mean(schema, schemas.iter().map(String::as_str));
@@ -94,12 +104,12 @@ impl Session {
 
     /// Everything that exists for the principal, from memory: no source is asked.
     pub fn listing(&self) -> Listing {
-        listing(&self.catalog)
+        listing(&self.current().catalog)
     }
 
     /// Parses, admits and plans a statement, and says what it takes and gives. Asks no source for rows.
     pub async fn prepare(&self, sql: &str) -> Result<Prepared, EngineError> {
-        let session = self.clone();
+        let session = self.current();
         let sql = sql.to_owned();
         on_large_stack(async move {
             let state = session.state(None)?;
@@ -122,6 +132,7 @@ impl Session {
     /// snapshot of each source). Column `i` of the batch is parameter `$i+1`. Batches have exactly `Prepared::schema`.
     pub async fn execute(&self, sql: &str, parameters: Option<RecordBatch>) -> Result<QueryStream, EngineError> {
         let started = Instant::now();
+        let session = self.current();
         let limits = &self.engine.snapshot.catalog.project.server.limits;
         let run = Arc::new(QueryRun::new(
             query_id()?,
@@ -129,9 +140,8 @@ impl Session {
             self.engine.options.pushdown,
             self.engine.options.batch_rows.max(1),
             usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX),
-            self.catalog.schemas(),
+            session.catalog.schemas(),
         ));
-        let session = self.clone();
         let text = sql.to_owned();
         let planning_run = Arc::clone(&run);
         let (planned, rows, state, first) = on_large_stack(async move {
@@ -190,9 +200,9 @@ impl Session {
     /// How a statement would run, in words. An `operator` holds the project's files and its credentials, so it sees
     /// the statements sent to sources; others see them under a policy with `admin: true` only.
     pub async fn explain(&self, sql: &str, operator: bool) -> Result<String, EngineError> {
-        let session = self.clone();
+        let session = self.current();
         let sql = sql.to_owned();
-        let full = operator || self.is_admin();
+        let full = operator || session.is_admin();
         let pushdown = self.engine.options.pushdown;
         on_large_stack(async move {
             let state = session.state(None)?;
@@ -242,6 +252,12 @@ impl Session {
                 .help("ask the operator; statements run again once the audit log can be written")
         })
     }
+}
+
+/// What exists for `principal` now.
+fn catalog_of(engine: &Engine, principal: Principal) -> Arc<GovernedCatalog> {
+    let standing = engine.standing(principal);
+    GovernedCatalog::new(Arc::clone(&engine.snapshot), standing, Arc::clone(&engine.state))
 }
 
 /// What the stream of a statement goes through: one plan for each row of parameters.

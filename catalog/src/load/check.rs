@@ -351,6 +351,7 @@ impl Checker<'_> {
                 .map(Value::Integer)
                 .map_err(|_| format!("write `version: {VERSION}`: this build reads no other")),
             Shape::Duration => scalar::duration(said).map(Value::Duration),
+            Shape::Date => scalar::date(said).map(|_| Value::Text(text.clone())),
             Shape::Size => scalar::size(said).map(Value::Size),
             Shape::Integer(least, most) => scalar::integer(said, *least, *most).map(Value::Integer),
             Shape::Bool => scalar::boolean(said).map(Value::Bool),

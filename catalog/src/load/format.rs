@@ -254,7 +254,13 @@ static HOLDING: Record = Record {
 static POLICY: Record = Record {
     what: "a policy",
     fields: &[
-        Field::required("roles", Shape::List(&Shape::Text), "The roles it applies to."),
+        Field::new("roles", Shape::List(&Shape::Text), "The roles it applies to."),
+        Field::new(
+            "when",
+            Shape::Sql,
+            "A condition over `principal.*` that must hold, beside `roles` or in their place.",
+        ),
+        Field::new("expires", Shape::Date, "The last day on which it applies, in UTC."),
         Field::new("description", Shape::Text, "Why it is."),
         Field::new(
             "tables",
@@ -281,9 +287,11 @@ static POLICY: Record = Record {
             Shape::Bool,
             "Opens plans, statements and the audit of everyone.",
         ),
-        Field::later("when"),
-        Field::later("min_group"),
-        Field::later("expires"),
+        Field::new(
+            "min_group",
+            Shape::Map(Keys::Identifier, &Shape::Integer(2, 1_000_000)),
+            "By entity, the fewest instances that may stand behind a number: opens aggregates only.",
+        ),
     ],
 };
 

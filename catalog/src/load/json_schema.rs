@@ -57,6 +57,7 @@ fn shape(of: &Shape, kinds: &[ConnectorKind]) -> Value {
         Shape::Identifier => text(IDENTIFIER),
         Shape::Address => text("^.+:[0-9]{1,5}$"),
         Shape::Duration => text("^[0-9]+ *(ms|s|m|min|h|d)$"),
+        Shape::Date => text("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
         Shape::Size => text("^[0-9]+ *([KMGT]i|[kKMGT])?B$"),
         Shape::Table => text(TABLE),
         Shape::Column => text(COLUMN),

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::date::Date;
 use crate::name::{ColumnName, TableName};
 use crate::principal::AttributeValue;
 
@@ -27,6 +28,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         return Err("write more than nothing: without time nothing can run".into());
     }
     Ok(Duration::from_millis(millis))
+}
+
+/// `2026-12-31`
+pub(super) fn date(text: &str) -> Result<Date, String> {
+    Date::parse(text).ok_or_else(|| "write a day as `2026-12-31`".into())
 }
 
 /// `512B`, `64KiB`, `256MiB`, `2GiB`, `1TiB`, and the decimal `kB`, `MB`, `GB`, `TB`

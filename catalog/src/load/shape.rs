@@ -27,6 +27,8 @@ pub(super) enum Shape {
     Duration,
     /// `256MiB`
     Size,
+    /// `2026-12-31`
+    Date,
     /// A whole number from the first to the second.
     Integer(i64, i64),
     /// `true` or `false`.

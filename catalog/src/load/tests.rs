@@ -168,7 +168,7 @@ fn every_section_is_read() {
     );
     let model = "tables:\n  pg.t:\n    key: [a, b]\n    columns: { s: { values: { A: { en: ended }, 1: one } } }\n    references: { a: lite.u.id }\n\
                  entities:\n  thing: { table: lite.u, key: id, attributes: { x: a + 1, y: { expr: b, label: B } } }\n\
-                 policies:\n  one: { roles: [a, b], tables: ['*'], rows: { thing: a = 1, pg.t: b = 2 }, masks: { lite.u.b: NULL }, columns: { lite.u: [id, b] } }\n";
+                 policies:\n  one: { roles: [a, b], tables: ['*'], rows: { thing: a = 1, pg.t: b = 2 }, masks: { lite.u.b: NULL }, columns: { lite.u: [id, b] } }\n  two: { when: principal.level > 2, expires: 2026-12-31, min_group: { thing: 1_000 }, tables: [pg.t] }\n";
     let (project, _) = check(
         &[
             ("caliber.yaml", &main),
@@ -225,6 +225,21 @@ fn every_section_is_read() {
         ("a = 1", "NULL")
     );
     assert_eq!(policy.columns.values().next().unwrap().0.len(), 2);
+    assert_eq!(
+        (policy.when.as_ref(), policy.expires.as_ref(), policy.min_group.as_ref()),
+        (None, None, None)
+    );
+    let conditional = &project.policies[1];
+    assert_eq!(
+        (
+            conditional.roles.len(),
+            conditional.when.as_ref().unwrap().text.as_str(),
+            conditional.expires.as_ref().unwrap().0.to_string().as_str()
+        ),
+        (0, "principal.level > 2", "2026-12-31")
+    );
+    let group = conditional.min_group.as_ref().unwrap();
+    assert_eq!((group.entity.as_str(), group.size), ("thing", 1_000));
     assert_eq!(
         project.entities["thing"]
             .attributes

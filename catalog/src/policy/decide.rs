@@ -9,14 +9,9 @@ use super::paths::{EntityPaths, Reach};
 use super::pattern::Pattern;
 use crate::grant::{EntityFilter, PolicyGrant, RowFilter, TableGrant};
 use crate::name::TableName;
-use crate::principal::Principal;
 use crate::project::{Policy, Project};
 use crate::source_schema::RemoteTable;
-
-/// Whether a policy applies to a principal.
-pub(crate) fn applies(policy: &Policy, principal: &Principal) -> bool {
-    policy.roles.iter().any(|role| principal.roles.contains(role))
-}
+use crate::standing::Standing;
 
 /// Whether a policy's patterns cover a table. A pattern that cannot be read covers nothing.
 fn covers(policy: &Policy, table: &TableName) -> bool {
@@ -27,25 +22,25 @@ fn covers(policy: &Policy, table: &TableName) -> bool {
 }
 
 /// Whether some policy opens a view to a principal.
-pub(crate) fn grants_view(project: &Project, principal: &Principal, view: &TableName) -> bool {
+pub(crate) fn grants_view(project: &Project, standing: &Standing, view: &TableName) -> bool {
     project
         .policies
         .iter()
-        .any(|policy| applies(policy, principal) && covers(policy, view))
+        .any(|policy| standing.applies(policy) && covers(policy, view))
 }
 
 /// The grant on `table`, or `None` where it does not exist for the principal.
 pub(crate) fn decide(
     project: &Project,
     paths: &BTreeMap<String, EntityPaths>,
-    principal: &Principal,
+    standing: &Standing,
     table: &TableName,
     remote: &RemoteTable,
 ) -> Option<TableGrant> {
     let policies: Vec<PolicyGrant> = project
         .policies
         .iter()
-        .filter(|policy| applies(policy, principal))
+        .filter(|policy| standing.applies(policy))
         .filter_map(|policy| grant(project, paths, policy, table, remote))
         .collect();
     let granted: BTreeSet<&str> = policies
@@ -121,5 +116,6 @@ fn grant(
         columns,
         rows,
         masks,
+        min_group: policy.min_group.clone(),
     })
 }

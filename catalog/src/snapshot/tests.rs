@@ -9,10 +9,12 @@ use std::sync::Arc;
 use arrow_schema::DataType;
 
 use super::*;
+use crate::date::Date;
 use crate::diagnostic::{Severity, render};
-use crate::grant::{KeyStep, PolicyGrant, RowFilter};
+use crate::grant::{KeyStep, PolicyGrant, RowFilter, SqlText};
 use crate::load::load;
 use crate::load::tests::{KINDS, Variables};
+use crate::principal::Principal;
 use crate::source_schema::{ForeignKey, RemoteColumn};
 
 /// A table: `name: column column*` with `*` for text, the first column the key.
@@ -139,6 +141,15 @@ fn bank() -> Option<Arc<Project>> {
 }
 
 /// A path in one line: `account_id = accounting.disp.account_id where type = 'OWNER', …`.
+/// Where conditions never hold.
+fn standing(snapshot: &CatalogSnapshot, principal: Principal) -> Standing {
+    Standing::new(&snapshot.project, principal, day("2026-11-22"), |_, _| false)
+}
+
+fn day(text: &str) -> Date {
+    Date::parse(text).unwrap()
+}
+
 fn in_words(path: &[KeyStep]) -> String {
     let step = |step: &KeyStep| {
         let condition = step
@@ -167,7 +178,7 @@ fn the_banks_branch_sees_every_department_through_its_customers() {
     let Some(project) = bank() else { return };
     let (snapshot, findings) = CatalogSnapshot::resolve(project.clone(), bank_schemas());
     assert_eq!(findings, []);
-    let petr = project.users["petr"].principal();
+    let petr = standing(&snapshot, project.users["petr"].principal());
     let held = "account_id = accounting.disp.account_id where type = 'OWNER', client_id = accounting.client.client_id";
     for (table, path) in [
         ("accounting.account", held),
@@ -213,28 +224,60 @@ fn the_banks_other_users_see_what_their_roles_open() {
     let Some(project) = bank() else { return };
     let (snapshot, _) = CatalogSnapshot::resolve(project.clone(), bank_schemas());
     let of = |user: &str| project.users[user].principal();
-    let loan = snapshot.decide(&of("karl"), &name("credit.loan")).unwrap();
+    let loan = snapshot
+        .decide(&standing(&snapshot, of("karl")), &name("credit.loan"))
+        .unwrap();
     assert_eq!(loan.columns, ["loan_id", "account_id", "date", "amount", "status"]);
-    assert_eq!(snapshot.tables(&of("karl")), [name("credit.loan")]);
-    assert!(!snapshot.view_granted(&of("karl"), &name("unified.customer_360")));
-    assert_eq!(snapshot.tables(&of("nobody")), []);
-    assert!(!snapshot.view_granted(&of("nobody"), &name("unified.customer_360")));
-    let anna = only(snapshot.decide(&of("anna"), &name("accounting.client")));
+    assert_eq!(snapshot.tables(&standing(&snapshot, of("karl"))), [name("credit.loan")]);
+    assert!(!snapshot.view_granted(&standing(&snapshot, of("karl")), &name("unified.customer_360")));
+    assert_eq!(snapshot.tables(&standing(&snapshot, of("nobody"))), []);
+    assert!(!snapshot.view_granted(&standing(&snapshot, of("nobody")), &name("unified.customer_360")));
+    let anna = only(snapshot.decide(&standing(&snapshot, of("anna")), &name("accounting.client")));
     assert_eq!(
         (anna.rows.len(), anna.masks.into_keys().collect::<Vec<_>>()),
         (0, vec!["birth_number".to_string()])
     );
     assert_eq!(
-        only(snapshot.decide(&of("olga"), &name("accounting.client"))).masks,
+        only(snapshot.decide(&standing(&snapshot, of("olga")), &name("accounting.client"))).masks,
         BTreeMap::new()
     );
     assert!(
         ["anna", "olga", "petr", "karl", "nobody"]
             .iter()
-            .all(|user| !snapshot.is_admin(&of(user)))
+            .all(|user| !snapshot.is_admin(&standing(&snapshot, of(user))))
     );
-    assert_eq!(snapshot.decide(&of("olga"), &name("caliber.audit")), None);
-    assert_eq!(snapshot.decide(&of("olga"), &name("credit.Loan")), None);
+    assert_eq!(
+        snapshot.decide(&standing(&snapshot, of("olga")), &name("caliber.audit")),
+        None
+    );
+    assert_eq!(
+        snapshot.decide(&standing(&snapshot, of("olga")), &name("credit.Loan")),
+        None
+    );
+}
+
+#[test]
+fn a_policy_applies_by_role_condition_and_day() {
+    let model = "policies:\n  role: { roles: [r], tables: [s.log] }\n  condition: { when: principal.level > 2, tables: [s.log] }\n  \
+        both: { roles: [r], when: principal.level > 2, tables: [s.log] }\n  short: { roles: [r], expires: 2026-11-22, tables: [s.log] }\n  \
+        none: { roles: [], tables: [s.log] }\n";
+    let (snapshot, _) = CatalogSnapshot::resolve(project(model), schemas(vec![("s", small())]));
+    let opens = |roles: &[&str], today: &str, level: bool| {
+        let holds = |_: &Principal, when: &SqlText| level && when.text == "principal.level > 2";
+        let standing = Standing::new(&snapshot.project, principal(roles), day(today), holds);
+        let grant = snapshot.decide(&standing, &name("s.log"));
+        let policies = grant.map(|grant| grant.policies).unwrap_or_default();
+        policies
+            .into_iter()
+            .map(|policy| policy.policy)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(opens(&["r"], "2026-11-22", true), "role condition both short");
+    assert_eq!(opens(&["r"], "2026-11-23", true), "role condition both");
+    assert_eq!(opens(&["r"], "2026-11-22", false), "role short");
+    assert_eq!(opens(&["other"], "2026-11-22", true), "condition");
+    assert_eq!(opens(&["other"], "2026-11-22", false), "");
 }
 
 #[test]
@@ -244,7 +287,7 @@ fn an_unreachable_source_takes_only_its_own_tables() {
     schemas.remove("accounting");
     let (snapshot, findings) = CatalogSnapshot::resolve(project.clone(), schemas);
     assert_eq!(findings, []);
-    let petr = project.users["petr"].principal();
+    let petr = standing(&snapshot, project.users["petr"].principal());
     assert_eq!(snapshot.tables(&petr).len(), 4);
     let grant = only(snapshot.decide(&petr, &name("credit.loan")));
     let [RowFilter::Entity(filter)] = grant.rows.as_slice() else {
@@ -347,7 +390,7 @@ const POLICY: &str = "policies: { p: { roles: [r], tables: ['s.*'], rows: { cust
 const ENTITY: &str = "entities: { customer: { table: s.customer, key: id, holdings: { s.account: { bridge: s.holder, rule: equal_share } } } }\n";
 
 fn path(snapshot: &CatalogSnapshot, table: &str) -> Option<String> {
-    let grant = snapshot.decide(&principal(&["r"]), &name(table))?;
+    let grant = snapshot.decide(&standing(&snapshot, principal(&["r"])), &name(table))?;
     match only(Some(grant)).rows.as_slice() {
         [] => Some("open".into()),
         [RowFilter::Entity(filter)] => Some(in_words(&filter.path)),

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use caliber_catalog::diagnostic::{Code, Diagnostic};
 use caliber_catalog::grant::SqlText;
 use caliber_catalog::name::TableName;
+use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 
 use super::enforcement::raw_schema;
 use super::policy_expr::{Attributes, Wanted, compile};
+use crate::EngineError;
 use crate::engine::OpenSnapshot;
 use crate::expand::entity_view::check_attributes;
 
@@ -23,6 +25,9 @@ pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>)
         findings: Vec::new(),
     };
     for policy in &project.policies {
+        if let Some(when) = &policy.when {
+            check.compiles(when, &DFSchema::empty(), &Wanted::Predicate);
+        }
         for (table, sql) in &policy.table_rows {
             check.expression(table, sql, &Wanted::Predicate);
         }
@@ -63,12 +68,22 @@ impl Check<'_> {
         let Some(table) = self.snapshot.remote_table(table) else {
             return;
         };
-        let compiled =
-            raw_schema(table).and_then(|schema| compile(self.state, sql, &schema, Attributes::Unknown, wanted));
-        if let Err(error) = compiled {
-            let mut finding = Diagnostic::error(Code::PRJ011, error.message).at(sql.place.clone());
-            finding.help = error.help;
-            self.findings.push(finding);
+        match raw_schema(table) {
+            Ok(schema) => self.compiles(sql, &schema, wanted),
+            Err(error) => self.wrong(sql, error),
         }
+    }
+
+    fn compiles(&mut self, sql: &SqlText, schema: &DFSchema, wanted: &Wanted<'_>) {
+        if let Err(error) = compile(self.state, sql, schema, Attributes::Unknown, wanted) {
+            self.wrong(sql, error);
+        }
+    }
+
+    fn wrong(&mut self, sql: &SqlText, error: EngineError) {
+        let mut finding =
+            Diagnostic::error(Code::PRJ011, error.message).at(error.place.unwrap_or_else(|| sql.place.clone()));
+        finding.help = error.help;
+        self.findings.push(finding);
     }
 }

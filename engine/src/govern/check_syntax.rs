@@ -8,7 +8,7 @@ use caliber_catalog::project::Project;
 
 use crate::statement::parse_expression;
 
-/// Every row filter, mask, attribute and holdings condition that cannot be read as one SQL expression.
+/// Every row filter, mask, condition, attribute and holdings condition that cannot be read as one SQL expression.
 pub fn check_syntax(project: &Project) -> Vec<Diagnostic> {
     let policies = project.policies.iter().flat_map(|policy| {
         policy
@@ -16,6 +16,7 @@ pub fn check_syntax(project: &Project) -> Vec<Diagnostic> {
             .values()
             .chain(policy.entity_rows.values())
             .chain(policy.masks.values())
+            .chain(&policy.when)
     });
     let entities = project.entities.values().flat_map(|entity| {
         let holdings = entity.holdings.iter().filter_map(|holding| holding.condition.as_ref());

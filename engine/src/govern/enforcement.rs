@@ -140,6 +140,10 @@ impl GrantCompiler<'_> {
         let mut policies = Vec::new();
         let mut granted = Vec::new();
         for policy in &grant.policies {
+            // Rows for groups only are never shown as rows.
+            if policy.min_group.is_some() {
+                continue;
+            }
             if let Some(admissions) = self.admissions(policy, &grant.table, &table, &schema, principal)? {
                 policies.push(CompiledPolicy {
                     name: policy.policy.clone(),

@@ -13,3 +13,4 @@ pub(crate) mod guard_groups;
 pub(crate) mod leakproof;
 pub(crate) mod policy_expr;
 pub(crate) mod require_governed;
+pub(crate) mod standing;

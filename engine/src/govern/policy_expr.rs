@@ -225,6 +225,11 @@ impl Names<'_> {
             }
         });
         let Some(name) = found else {
+            if names.is_empty() {
+                return Err(
+                    self.error("`when` names nothing but `principal.name`, `principal.roles`, `principal.ATTRIBUTE`")
+                );
+            }
             let error = self.error(&format!("column `{}` not found", ident.value));
             return Err(match caliber_catalog::diagnostic::did_you_mean(&ident.value, names) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),

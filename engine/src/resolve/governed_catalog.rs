@@ -10,6 +10,7 @@ use caliber_catalog::grant::TableGrant;
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
 use caliber_catalog::project::Entity;
+use caliber_catalog::standing::Standing;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::session_state::SessionState;
@@ -25,10 +26,10 @@ use crate::govern::governed_table::GovernedTable;
 /// The schema of the entities' views.
 pub(crate) const UNIFIED: &str = "unified";
 
-/// What exists for one principal under one snapshot.
+/// What exists for one principal under one snapshot, on one day.
 pub(crate) struct GovernedCatalog {
     pub snapshot: Arc<OpenSnapshot>,
-    pub principal: Principal,
+    pub standing: Standing,
     state: Arc<SessionState>,
     grants: BTreeMap<TableName, TableGrant>,
     compiled: Mutex<BTreeMap<TableName, Arc<Enforcement>>>,
@@ -38,28 +39,33 @@ pub(crate) struct GovernedCatalog {
 
 impl std::fmt::Debug for GovernedCatalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "GovernedCatalog({})", self.principal.name)
+        write!(f, "GovernedCatalog({})", self.principal().name)
     }
 }
 
 impl GovernedCatalog {
-    /// The catalog of `principal`.
-    pub fn new(snapshot: Arc<OpenSnapshot>, principal: Principal, state: Arc<SessionState>) -> Arc<Self> {
+    /// The catalog of the principal of `standing`.
+    pub fn new(snapshot: Arc<OpenSnapshot>, standing: Standing, state: Arc<SessionState>) -> Arc<Self> {
         let grants = snapshot
             .catalog
-            .tables(&principal)
+            .tables(&standing)
             .into_iter()
-            .filter_map(|name| snapshot.catalog.decide(&principal, &name).map(|grant| (name, grant)))
+            .filter_map(|name| snapshot.catalog.decide(&standing, &name).map(|grant| (name, grant)))
             .collect();
         Arc::new_cyclic(|this| Self {
             snapshot,
-            principal,
+            standing,
             state,
             grants,
             compiled: Mutex::default(),
             views: Mutex::default(),
             this: this.clone(),
         })
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        self.standing.principal()
     }
 
     /// The SQL catalog's name.
@@ -84,7 +90,7 @@ impl GovernedCatalog {
             snapshot: &self.snapshot,
             state: &self.state,
         };
-        let compiled = Arc::new(compiler.compile(grant, &self.principal)?);
+        let compiled = Arc::new(compiler.compile(grant, self.principal())?);
         self.compiled.lock().insert(name.clone(), Arc::clone(&compiled));
         Ok(Some(compiled))
     }
@@ -98,7 +104,7 @@ impl GovernedCatalog {
             .filter(|(view, _)| {
                 self.snapshot
                     .catalog
-                    .view_granted(&self.principal, &TableName::new(UNIFIED, view))
+                    .view_granted(&self.standing, &TableName::new(UNIFIED, view))
             })
     }
 

@@ -94,10 +94,31 @@ pub(crate) fn parse_statement(text: &QueryText, tokens: Vec<TokenWithSpan>) -> R
 /// Parses one expression of a project file (a policy, an attribute) under the same bounds and dialect.
 pub(crate) fn parse_expression(sql: &str) -> Result<(QueryText, Expr), EngineError> {
     let (text, tokens) = bound_text(sql)?;
-    let mut reader = Reader::new(&text, tokens);
+    let mut reader = Reader::new(&text, bracket_lists(tokens));
     let expression = reader.parse(0, |parser| parser.parse_expr())?;
     drop(reader);
     Ok((text, expression))
+}
+
+/// `IN principal.roles` means `IN (principal.roles)`: an attribute can be a list, which the grammar does not know.
+fn bracket_lists(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let keyword = |token: &TokenWithSpan, wanted| matches!(&token.token, Token::Word(word) if word.keyword == wanted);
+    let mut bracketed = Vec::with_capacity(tokens.len());
+    let mut left = tokens.into_iter().peekable();
+    while let Some(token) = left.next() {
+        let list = keyword(&token, Keyword::IN)
+            && left.peek().is_some_and(|next| {
+                matches!(&next.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("principal"))
+            });
+        let span = token.span;
+        bracketed.push(token);
+        if list {
+            bracketed.push(TokenWithSpan::new(Token::LParen, span));
+            bracketed.extend(left.by_ref().take(3));
+            bracketed.push(TokenWithSpan::new(Token::RParen, span));
+        }
+    }
+    bracketed
 }
 
 /// Drops the semicolons at both ends; one between tokens is an error.

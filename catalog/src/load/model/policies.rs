@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use super::Scope;
 use crate::diagnostic::{Code, Diagnostic, Place};
+use crate::grant::MinGroup;
 use crate::load::node::Key;
 use crate::load::scalar;
-use crate::load::value::Fields;
+use crate::load::value::{Fields, Text, Value};
 use crate::name::TableName;
 use crate::policy::Pattern;
 use crate::project::Policy;
@@ -17,6 +18,11 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
     let mut policy = Policy {
         name: key.text.clone(),
         roles: fields.texts("roles").map(|text| text.text.clone()).collect(),
+        when: fields.text("when").map(Text::sql),
+        expires: fields
+            .text("expires")
+            .and_then(|text| Some((scalar::date(&text.text).ok()?, text.place.clone()))),
+        min_group: min_group(fields, &key.place, scope),
         tables: fields
             .texts("tables")
             .map(|text| (text.text.clone(), text.place.clone()))
@@ -30,6 +36,7 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
         admin: fields.bool("admin").unwrap_or(false),
         place: key.place.clone(),
     };
+    for_somebody(&policy, fields, scope);
     for (text, place) in &policy.tables {
         pattern(text, place, scope);
     }
@@ -61,6 +68,42 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
         }
     }
     policy
+}
+
+/// A policy says whom it is for, by roles, by a condition, or by both.
+fn for_somebody(policy: &Policy, fields: &Fields, scope: &mut Scope<'_>) {
+    let written = |name| fields.values.contains_key(name);
+    if !written("roles") && !written("when") {
+        let finding = Diagnostic::error(Code::PRJ005, "a policy needs `roles` or `when`").at(policy.place.clone());
+        scope.add(finding.help("add `roles:`, the roles it applies to, or `when:`, a condition over `principal.*`"));
+    } else if written("roles") && policy.roles.is_empty() && policy.when.is_some() {
+        let finding = Diagnostic::error(Code::PRJ004, "no role beside `when`").at(policy.place.clone());
+        scope.add(finding.help("name roles, or take `roles` out if the condition alone says whom the policy is for"));
+    }
+}
+
+/// The one entity of `min_group`.
+fn min_group(fields: &Fields, owner: &Place, scope: &mut Scope<'_>) -> Option<MinGroup> {
+    let entries = fields.map("min_group");
+    if let (Some(Value::Map(_)), []) = (fields.values.get("min_group"), entries) {
+        let finding = Diagnostic::error(Code::PRJ004, "`min_group` names no entity").at(owner.clone());
+        scope.add(finding.help("write `min_group: { ENTITY: 10 }`, or take it out"));
+    }
+    for (key, _) in entries {
+        scope.known_entity(&key.text, &key.place);
+    }
+    if let Some((second, _)) = entries.get(1) {
+        let finding = Diagnostic::error(Code::PRJ004, "more than one entity in `min_group`").at(second.place.clone());
+        scope.add(finding.help("name one; another needs a policy of its own"));
+    }
+    entries.iter().find_map(|(key, value)| match value {
+        Value::Integer(size) => Some(MinGroup {
+            entity: key.text.clone(),
+            size: u32::try_from(*size).ok()?,
+            place: key.place.clone(),
+        }),
+        _ => None,
+    })
 }
 
 fn source_table(key: &Key, scope: &mut Scope<'_>) -> Option<TableName> {

@@ -92,6 +92,45 @@ fn bad_references_within_the_project() {
 }
 
 #[test]
+fn a_policys_conditions_are_whole_or_refused() {
+    let text = format!(
+        "{HEAD}entities: {{ customer: {{ table: s.t, key: id }} }}\nsources: {{ s: {{ connector: mysql, url: \"${{env:URL}}\" }} }}\npolicies:\n\
+         \x20 a: {{ tables: [s.t] }}\n\
+         \x20 b: {{ roles: [], when: principal.x }}\n\
+         \x20 c: {{ roles: [r], when: }}\n\
+         \x20 d: {{ roles: [r], expires: 2026-02-29 }}\n\
+         \x20 e: {{ roles: [r], expires: tomorrow }}\n\
+         \x20 f: {{ roles: [r], min_group: {{ costumer: 10 }} }}\n\
+         \x20 g: {{ roles: [r], min_group: {{ customer: 1 }} }}\n\
+         \x20 h: {{ roles: [r], min_group: {{ customer: 1000001 }} }}\n\
+         \x20 i: {{ roles: [r], min_group: {{ customer: 10.5 }} }}\n\
+         \x20 j: {{ roles: [r], min_group: {{}} }}\n\
+         \x20 k: {{ roles: [r], min_group: 10 }}\n\
+         \x20 l: {{ roles: [r], min_group: {{ customer: 10, customers: 10 }} }}\n\
+         \x20 m: {{ when: [a] }}\n"
+    );
+    check(
+        &[("caliber.yaml", &text)],
+        &[
+            "PRJ005 caliber.yaml:6:3",
+            "PRJ004 caliber.yaml:7:3",
+            "PRJ004 caliber.yaml:8:24",
+            "PRJ004 caliber.yaml:9:29",
+            "PRJ004 caliber.yaml:10:29",
+            "PRJ010 caliber.yaml:11:33 did you mean `customer`?",
+            "PRJ004 caliber.yaml:12:43",
+            "PRJ004 caliber.yaml:13:43",
+            "PRJ004 caliber.yaml:14:43",
+            "PRJ004 caliber.yaml:15:3",
+            "PRJ004 caliber.yaml:16:31",
+            "PRJ010 caliber.yaml:17:47 did you mean `customer`?",
+            "PRJ004 caliber.yaml:17:47",
+            "PRJ004 caliber.yaml:18:14",
+        ],
+    );
+}
+
+#[test]
 fn bad_yaml_says_where() {
     let (_, rendered) = check(
         &[("caliber.yaml", &format!("{HEAD}users:\n  eva: {{ password: {SECRET}\n"))],
@@ -194,15 +233,15 @@ fn bombs_are_refused() {
 #[test]
 fn what_a_later_version_brings_is_refused_by_name() {
     let text = format!(
-        "{HEAD}metrics: {{ m: {{ expr: count(*) }} }}\nauth: {{ jwt: {{ issuer: x }} }}\npolicies:\n  p: {{ roles: [r], expires: 2030-01-01, min_group: {{ customer: 10 }} }}\n"
+        "{HEAD}metrics: {{ m: {{ expr: count(*) }} }}\nauth: {{ jwt: {{ issuer: x }} }}\nentities: {{ c: {{ table: s.t, key: id, identity: x }} }}\n"
     );
     let (_, rendered) = check(
         &[("caliber.yaml", &text)],
         &[
             "PRJ017 caliber.yaml:3:1",
             "PRJ017 caliber.yaml:4:9",
-            "PRJ017 caliber.yaml:6:20",
-            "PRJ017 caliber.yaml:6:41",
+            "PRJ010 caliber.yaml:5:25",
+            "PRJ017 caliber.yaml:5:39",
         ],
     );
     assert!(

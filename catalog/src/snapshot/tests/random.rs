@@ -70,9 +70,13 @@ fn decisions_only_grow_with_roles_and_do_not_depend_on_their_order() {
                 .collect();
             let turned: Vec<&str> = more.iter().rev().copied().collect();
             for table in snapshot.source_tables() {
-                let less = snapshot.decide(&principal(&few), &table);
-                let all = snapshot.decide(&principal(&more), &table);
-                assert_eq!(all, snapshot.decide(&principal(&turned), &table), "the order of roles");
+                let less = snapshot.decide(&standing(&snapshot, principal(&few)), &table);
+                let all = snapshot.decide(&standing(&snapshot, principal(&more)), &table);
+                assert_eq!(
+                    all,
+                    snapshot.decide(&standing(&snapshot, principal(&turned)), &table),
+                    "the order of roles"
+                );
                 let Some(less) = less else { continue };
                 let all = all.expect("a table that fewer roles open");
                 granted += 1;
