@@ -171,6 +171,7 @@ impl Session {
         };
         let schema = Arc::clone(&planned.schema);
         let masked = planned.masked.len();
+        let withheld = Arc::clone(&planned.withheld);
         let audit = Arc::clone(&self.engine.options.audit);
         let steps = Steps {
             state,
@@ -202,7 +203,7 @@ impl Session {
             })
         });
         let inner = inner.boxed();
-        Ok(QueryStream::new(inner, schema, run, audit, started, bounds, masked))
+        Ok(QueryStream::new(inner, schema, run, audit, started, bounds, masked, withheld))
     }
 
     /// How a statement would run, in words. An `operator` holds the project's files and its credentials, so it sees

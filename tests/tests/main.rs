@@ -14,6 +14,8 @@ mod broken_projects;
 mod cli;
 /// What several policies at once mean, over two departments.
 mod policies;
+/// Rows open in groups only.
+mod groups;
 /// `queries/slt/**/*.slt`, the principal as the connection's name.
 mod slt;
 /// What a statement says when a source fails.

@@ -95,6 +95,7 @@ codes! {
     SQL023 Caller "evaluation failed";
     // Policies.
     POL001 Internal "a policy cannot be evaluated";
+    POL002 Refused "rows open in groups only";
     // Limits.
     LIM001 Limit "statement too long or too deep";
     LIM002 Limit "out of memory for this query";

@@ -32,8 +32,21 @@ pub(crate) struct Enforcement {
     pub closed: Vec<(String, Reason)>,
     /// The columns that exist for the principal, in the source's order.
     pub columns: Vec<GovernedColumn>,
+    /// Where not empty, rows are open in groups only, each of at least so many of each (`guard_groups`).
+    pub groups: Vec<GroupFloor>,
     /// Functions and settings to evaluate policy expressions with.
     pub state: Arc<SessionState>,
+}
+
+/// How many of an entity must stand behind what is shown of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupFloor {
+    /// The entity's name.
+    pub entity: String,
+    /// The column of the table that holds its key: an index into the table's columns.
+    pub column: usize,
+    /// How many.
+    pub size: u64,
 }
 
 /// One policy on the table.
@@ -163,6 +176,7 @@ impl GrantCompiler<'_> {
             policies,
             closed,
             columns,
+            groups: Vec::new(),
             state: Arc::clone(self.state),
         })
     }

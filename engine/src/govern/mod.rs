@@ -10,6 +10,7 @@ pub(crate) mod enforcement;
 pub(crate) mod governed_rows;
 pub(crate) mod governed_scan;
 pub(crate) mod governed_table;
+pub(crate) mod guard_groups;
 pub(crate) mod leakproof;
 pub(crate) mod mask_functions;
 pub(crate) mod policy_expr;
