@@ -64,13 +64,26 @@ fn bank() -> String {
         INSERT INTO rate VALUES (1, 3);
         "
     .to_owned();
-    let sizes = [(Some(1), 30), (Some(2), 12), (Some(3), 10), (Some(4), 9), (Some(5), 1), (None, 1)];
-    let districts = sizes.iter().flat_map(|(district, size)| std::iter::repeat_n(*district, *size));
+    let sizes = [
+        (Some(1), 30),
+        (Some(2), 12),
+        (Some(3), 10),
+        (Some(4), 9),
+        (Some(5), 1),
+        (None, 1),
+    ];
+    let districts = sizes
+        .iter()
+        .flat_map(|(district, size)| std::iter::repeat_n(*district, *size));
     for (at, district) in districts.enumerate() {
         let id = at + 1;
         let district = district.map_or("NULL".to_owned(), |district: i32| district.to_string());
         // Two in three tell their income.
-        let income = if id % 3 == 0 { "NULL".to_owned() } else { format!("{}.50", id * 100) };
+        let income = if id % 3 == 0 {
+            "NULL".to_owned()
+        } else {
+            format!("{}.50", id * 100)
+        };
         let (age, year, initial) = (20 + id % 40, 1990 + id % 5, ["A", "B", "C"][id % 3]);
         script.push_str(&format!(
             "INSERT INTO client VALUES ({id}, '{initial}. {id}', {age}, {income}, '{year}-03-01', {district});\n"
@@ -205,9 +218,11 @@ async fn what_groups_show_equals_sql_that_withholds_small_ones() -> Result<()> {
     for pushdown in [true, false] {
         let bank = Bank::open(pushdown).await?;
         for (guarded, by_hand) in PAIRS {
-            let found = rows::sorted(ask(&bank.session(&["statistician"]), guarded).await.map_err(|error| {
-                anyhow::anyhow!("{guarded}: {}: {}", error.code.as_str(), error.message)
-            })?);
+            let found = rows::sorted(
+                ask(&bank.session(&["statistician"]), guarded)
+                    .await
+                    .map_err(|error| anyhow::anyhow!("{guarded}: {}: {}", error.code.as_str(), error.message))?,
+            );
             let wanted = rows::sorted(ask(&bank.session(&["all"]), by_hand).await?);
             ensure!(found == wanted, "{guarded}\nfound {found:?}\nwanted {wanted:?}");
         }
@@ -264,12 +279,19 @@ async fn a_table_that_names_no_customer_does_not_exist() -> Result<()> {
     let codes: BTreeMap<&str, Option<String>> = {
         let mut codes = BTreeMap::new();
         for table in ["bank.transfer", "bank.rate", "bank.never"] {
-            let answer = ask(&bank.session(&["statistician"]), &format!("SELECT count(*) FROM {table}")).await;
+            let answer = ask(
+                &bank.session(&["statistician"]),
+                &format!("SELECT count(*) FROM {table}"),
+            )
+            .await;
             codes.insert(table, answer.err().map(|error| error.code.as_str().to_owned()));
         }
         codes
     };
-    ensure!(codes.values().all(|code| code.as_deref() == Some("SQL010")), "{codes:?}");
+    ensure!(
+        codes.values().all(|code| code.as_deref() == Some("SQL010")),
+        "{codes:?}"
+    );
     let open = ask(&bank.session(&["statistician"]), "SELECT count(*) FROM bank.district").await?;
     ensure!(open == [["5"]], "{open:?}");
     Ok(())
@@ -279,10 +301,18 @@ async fn a_table_that_names_no_customer_does_not_exist() -> Result<()> {
 #[tokio::test]
 async fn a_policy_that_shows_rows_wins_and_the_larger_group_counts() -> Result<()> {
     let bank = Bank::open(true).await?;
-    let clear = ask(&bank.session(&["statistician", "east"]), "SELECT count(id) FROM bank.client").await?;
+    let clear = ask(
+        &bank.session(&["statistician", "east"]),
+        "SELECT count(id) FROM bank.client",
+    )
+    .await?;
     ensure!(clear == [["30"]], "{clear:?}");
     let both = bank.session(&["statistician", "coarse"]);
-    let rows = ask(&both, "SELECT district_id, count(*) FROM bank.client GROUP BY district_id").await?;
+    let rows = ask(
+        &both,
+        "SELECT district_id, count(*) FROM bank.client GROUP BY district_id",
+    )
+    .await?;
     ensure!(rows == [["1", "30"]], "{rows:?}");
     Ok(())
 }
@@ -292,7 +322,10 @@ async fn a_policy_that_shows_rows_wins_and_the_larger_group_counts() -> Result<(
 async fn the_receipt_says_that_groups_were_withheld() -> Result<()> {
     let bank = Bank::open(true).await?;
     for (sql, wanted) in [
-        ("SELECT district_id, count(*) FROM bank.client GROUP BY district_id", true),
+        (
+            "SELECT district_id, count(*) FROM bank.client GROUP BY district_id",
+            true,
+        ),
         ("SELECT count(*) FROM bank.client WHERE id = 3", true),
         ("SELECT count(*) FROM bank.client", false),
         ("SELECT count(*) FROM bank.district", false),

@@ -158,7 +158,11 @@ impl Guard {
                 Some(places) => reached(places),
                 None => group.clone(),
             };
-            shown.push(when(open, known).end()?.alias_qualified(relation.cloned(), field.name()));
+            shown.push(
+                when(open, known)
+                    .end()?
+                    .alias_qualified(relation.cloned(), field.name()),
+            );
         }
         let mut plan = LogicalPlanBuilder::from(guarded);
         if keys > 0 {
@@ -215,11 +219,11 @@ impl Guard {
                     join.join_type,
                     JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
                 );
-                let on_columns = join
-                    .on
-                    .iter()
-                    .all(|(left, right)| is_column(left) && is_column(right));
-                let filter = join.filter.as_ref().is_none_or(|filter| cannot_fail(filter, &join.schema));
+                let on_columns = join.on.iter().all(|(left, right)| is_column(left) && is_column(right));
+                let filter = join
+                    .filter
+                    .as_ref()
+                    .is_none_or(|filter| cannot_fail(filter, &join.schema));
                 if !outer || !on_columns || !filter {
                     return Err(EngineError::new(
                         Code::POL002,
@@ -351,7 +355,11 @@ fn counted_rows(value: &Expr, schema: &DFSchema) -> std::result::Result<Option<E
         .iter()
         .filter(|argument| !matches!(argument, Expr::Literal(..)))
         .map(|argument| argument.clone().is_not_null());
-    Ok(filter.iter().map(|filter| filter.as_ref().clone()).chain(given).reduce(Expr::and))
+    Ok(filter
+        .iter()
+        .map(|filter| filter.as_ref().clone())
+        .chain(given)
+        .reduce(Expr::and))
 }
 
 /// Whether no row can make the expression fail: what an error would say of a row of a group, no one may know.
@@ -393,7 +401,11 @@ fn cannot_fail(expr: &Expr, schema: &DFSchema) -> bool {
                 .map(|(_, then)| then.as_ref())
                 .chain(case.else_expr.iter().map(AsRef::as_ref))
                 .collect();
-            (if case.expr.is_some() { alike(&compared) } else { all(&compared) }) && alike(&values)
+            (if case.expr.is_some() {
+                alike(&compared)
+            } else {
+                all(&compared)
+            }) && alike(&values)
         }
         Expr::ScalarFunction(function) if function.name() == "coalesce" => {
             alike(&function.args.iter().collect::<Vec<_>>())
@@ -542,9 +554,9 @@ impl ScalarUDFImpl for Reaches {
         use arrow::datatypes::Int64Type;
         let mut reached = vec![true; args.number_rows];
         for (counts, size) in ColumnarValue::values_to_arrays(&args.args)?.iter().zip(&self.sizes) {
-            let counts = counts
-                .as_primitive_opt::<Int64Type>()
-                .ok_or_else(|| DataFusionError::from(EngineError::internal("a count is no count", &counts.data_type())))?;
+            let counts = counts.as_primitive_opt::<Int64Type>().ok_or_else(|| {
+                DataFusionError::from(EngineError::internal("a count is no count", &counts.data_type()))
+            })?;
             let size = i64::try_from(*size).unwrap_or(i64::MAX);
             for (row, reached) in reached.iter_mut().enumerate() {
                 *reached &= counts.is_valid(row) && counts.value(row) >= size;
