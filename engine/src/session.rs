@@ -194,7 +194,9 @@ impl Session {
             })
         });
         let inner = inner.boxed();
-        Ok(QueryStream::new(inner, schema, run, audit, started, bounds, masked, withheld))
+        Ok(QueryStream::new(
+            inner, schema, run, audit, started, bounds, masked, withheld,
+        ))
     }
 
     /// How a statement would run, in words. An `operator` holds the project's files and its credentials, so it sees

@@ -12,10 +12,10 @@ mod bounds;
 mod broken_projects;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
-/// What several policies at once mean, over two departments.
-mod policies;
 /// Rows open in groups only.
 mod groups;
+/// What several policies at once mean, over two departments.
+mod policies;
 /// `queries/slt/**/*.slt`, the principal as the connection's name.
 mod slt;
 /// What a statement says when a source fails.

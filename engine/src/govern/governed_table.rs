@@ -76,7 +76,9 @@ impl GovernedTable {
 
     /// Whether it was made for an entity's attributes.
     pub fn is_for_attributes(&self) -> bool {
-        self.outputs.iter().any(|output| matches!(output, Output::ClearOrNull(_)))
+        self.outputs
+            .iter()
+            .any(|output| matches!(output, Output::ClearOrNull(_)))
     }
 
     fn with_outputs(enforcement: Arc<Enforcement>, outputs: Vec<Output>) -> Result<Self> {

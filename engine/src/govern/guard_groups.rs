@@ -72,6 +72,22 @@ fn is_guarded(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
+/// Whether the plan hands such rows up, not under an aggregate.
+fn exposes(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        Ok(match node {
+            LogicalPlan::Aggregate(_) => TreeNodeRecursion::Jump,
+            LogicalPlan::TableScan(scan) if guarded_table(scan)?.is_some() => {
+                found = true;
+                TreeNodeRecursion::Stop
+            }
+            _ => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(found)
+}
+
 struct Guard {
     withheld: Withheld,
     /// How many names were given: each is given once.
@@ -90,7 +106,7 @@ impl Guard {
             return Err(refused(&table, "its rows are not shown one by one").into());
         }
         match plan {
-            LogicalPlan::Aggregate(aggregate) if is_guarded(&aggregate.input)? => self.aggregate(&aggregate),
+            LogicalPlan::Aggregate(aggregate) if exposes(&aggregate.input)? => self.aggregate(&aggregate),
             plan => {
                 let plan = plan.map_children(|child| self.above(child).map(Transformed::yes))?.data;
                 let plan = plan
@@ -158,7 +174,11 @@ impl Guard {
                 Some(places) => reached(places),
                 None => group.clone(),
             };
-            shown.push(when(open, known).end()?.alias_qualified(relation.cloned(), field.name()));
+            shown.push(
+                when(open, known)
+                    .end()?
+                    .alias_qualified(relation.cloned(), field.name()),
+            );
         }
         let mut plan = LogicalPlanBuilder::from(guarded);
         if keys > 0 {
@@ -169,8 +189,8 @@ impl Guard {
 
     /// The part of a plan below an aggregate: with the columns that say who stands behind each row.
     fn below(&mut self, plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Contributor>)> {
-        if !is_guarded(&plan)? {
-            return Ok((plan, Vec::new()));
+        if !exposes(&plan)? {
+            return Ok((self.above(plan)?, Vec::new()));
         }
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(&scan),
@@ -215,11 +235,11 @@ impl Guard {
                     join.join_type,
                     JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
                 );
-                let on_columns = join
-                    .on
-                    .iter()
-                    .all(|(left, right)| is_column(left) && is_column(right));
-                let filter = join.filter.as_ref().is_none_or(|filter| cannot_fail(filter, &join.schema));
+                let on_columns = join.on.iter().all(|(left, right)| is_column(left) && is_column(right));
+                let filter = join
+                    .filter
+                    .as_ref()
+                    .is_none_or(|filter| cannot_fail(filter, &join.schema));
                 if !outer || !on_columns || !filter {
                     return Err(EngineError::new(
                         Code::POL002,
@@ -351,7 +371,11 @@ fn counted_rows(value: &Expr, schema: &DFSchema) -> std::result::Result<Option<E
         .iter()
         .filter(|argument| !matches!(argument, Expr::Literal(..)))
         .map(|argument| argument.clone().is_not_null());
-    Ok(filter.iter().map(|filter| filter.as_ref().clone()).chain(given).reduce(Expr::and))
+    Ok(filter
+        .iter()
+        .map(|filter| filter.as_ref().clone())
+        .chain(given)
+        .reduce(Expr::and))
 }
 
 /// Whether no row can make the expression fail: what an error would say of a row of a group, no one may know.
@@ -393,7 +417,11 @@ fn cannot_fail(expr: &Expr, schema: &DFSchema) -> bool {
                 .map(|(_, then)| then.as_ref())
                 .chain(case.else_expr.iter().map(AsRef::as_ref))
                 .collect();
-            (if case.expr.is_some() { alike(&compared) } else { all(&compared) }) && alike(&values)
+            (if case.expr.is_some() {
+                alike(&compared)
+            } else {
+                all(&compared)
+            }) && alike(&values)
         }
         Expr::ScalarFunction(function) if function.name() == "coalesce" => {
             alike(&function.args.iter().collect::<Vec<_>>())
@@ -542,9 +570,9 @@ impl ScalarUDFImpl for Reaches {
         use arrow::datatypes::Int64Type;
         let mut reached = vec![true; args.number_rows];
         for (counts, size) in ColumnarValue::values_to_arrays(&args.args)?.iter().zip(&self.sizes) {
-            let counts = counts
-                .as_primitive_opt::<Int64Type>()
-                .ok_or_else(|| DataFusionError::from(EngineError::internal("a count is no count", &counts.data_type())))?;
+            let counts = counts.as_primitive_opt::<Int64Type>().ok_or_else(|| {
+                DataFusionError::from(EngineError::internal("a count is no count", &counts.data_type()))
+            })?;
             let size = i64::try_from(*size).unwrap_or(i64::MAX);
             for (row, reached) in reached.iter_mut().enumerate() {
                 *reached &= counts.is_valid(row) && counts.value(row) >= size;

@@ -172,7 +172,10 @@ impl Summary {
         Some(Self {
             sources: sources.collect(),
             masked_columns: json.get("masked_columns")?.as_u64()?,
-            withheld: json.get("withheld").and_then(serde_json::Value::as_bool).unwrap_or_default(),
+            withheld: json
+                .get("withheld")
+                .and_then(serde_json::Value::as_bool)
+                .unwrap_or_default(),
         })
     }
 
