@@ -142,8 +142,9 @@ impl Engine {
             sources,
         });
         let state = Arc::new(base_state(&project.name, &options));
+        let today = Date::of((options.clock)());
         let policy_state = Arc::new(policy_state(&state, &project)?);
-        findings.extend(check_policies(&snapshot, &policy_state, &state));
+        findings.extend(check_policies(&snapshot, &policy_state, &state, today));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(findings);
         }

@@ -5,6 +5,7 @@
 
 mod entities;
 mod policies;
+mod policy_findings;
 mod server;
 mod sources;
 mod tables;
@@ -58,6 +59,7 @@ pub(super) fn build(
         .collect();
     sources::report_case_variants(&sources, &mut scope);
     users::report_unknown_roles(fields, &policies, &mut scope);
+    policy_findings::report(&policies, &users, &mut scope);
     Some(Project {
         name: fields.string("name")?,
         root: root.to_path_buf(),

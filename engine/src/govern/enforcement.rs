@@ -143,10 +143,6 @@ impl GrantCompiler<'_> {
         let mut granted = Vec::new();
         let mut closed = Vec::new();
         for policy in &grant.policies {
-            // Rows for groups only are never shown as rows.
-            if policy.min_group.is_some() {
-                continue;
-            }
             match self.admissions(policy, &grant.table, &table, &schema, principal)? {
                 Ok(admissions) => {
                     policies.push(CompiledPolicy {
@@ -158,6 +154,13 @@ impl GrantCompiler<'_> {
                 Err(reason) => closed.push((policy.policy.clone(), reason)),
             }
         }
+        // A policy that shows rows is not narrowed by one that shows groups.
+        if granted.iter().any(|policy| policy.groups.is_none()) {
+            let mut shows_rows = granted.iter().map(|policy| policy.groups.is_none());
+            policies.retain(|_| shows_rows.next() == Some(true));
+            granted.retain(|policy| policy.groups.is_none());
+        }
+        let groups = floors(&granted, &table)?;
         let mut columns = Vec::with_capacity(grant.columns.len());
         for name in &grant.columns {
             let Some(index) = table.columns.iter().position(|column| column.name == *name) else {
@@ -176,7 +179,7 @@ impl GrantCompiler<'_> {
             policies,
             closed,
             columns,
-            groups: Vec::new(),
+            groups,
             state: Arc::clone(self.state),
         })
     }
@@ -320,6 +323,25 @@ impl GrantCompiler<'_> {
             relation: Arc::new(relation),
         }))
     }
+}
+
+/// What policies that all show groups only ask together: of each entity the largest number.
+fn floors(policies: &[&PolicyGrant], table: &RemoteTable) -> Result<Vec<GroupFloor>, EngineError> {
+    let mut floors: Vec<GroupFloor> = Vec::new();
+    for floor in policies.iter().filter_map(|policy| policy.groups.as_ref()) {
+        let column = table.columns.iter().position(|column| column.name == floor.column);
+        let column = column.ok_or_else(|| EngineError::internal("no column says whose a row is", &floor.column))?;
+        let size = u64::from(floor.size);
+        match floors.iter_mut().find(|known| known.entity == floor.entity) {
+            Some(known) => known.size = known.size.max(size),
+            None => floors.push(GroupFloor {
+                entity: floor.entity.clone(),
+                column,
+                size,
+            }),
+        }
+    }
+    Ok(floors)
 }
 
 /// The raw columns of a table, unqualified.

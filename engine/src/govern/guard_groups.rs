@@ -72,6 +72,22 @@ fn is_guarded(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
+/// Whether the plan hands such rows up, not under an aggregate.
+fn exposes(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        Ok(match node {
+            LogicalPlan::Aggregate(_) => TreeNodeRecursion::Jump,
+            LogicalPlan::TableScan(scan) if guarded_table(scan)?.is_some() => {
+                found = true;
+                TreeNodeRecursion::Stop
+            }
+            _ => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(found)
+}
+
 struct Guard {
     withheld: Withheld,
     /// How many names were given: each is given once.
@@ -90,7 +106,7 @@ impl Guard {
             return Err(refused(&table, "its rows are not shown one by one").into());
         }
         match plan {
-            LogicalPlan::Aggregate(aggregate) if is_guarded(&aggregate.input)? => self.aggregate(&aggregate),
+            LogicalPlan::Aggregate(aggregate) if exposes(&aggregate.input)? => self.aggregate(&aggregate),
             plan => {
                 let plan = plan.map_children(|child| self.above(child).map(Transformed::yes))?.data;
                 let plan = plan
@@ -173,8 +189,8 @@ impl Guard {
 
     /// The part of a plan below an aggregate: with the columns that say who stands behind each row.
     fn below(&mut self, plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Contributor>)> {
-        if !is_guarded(&plan)? {
-            return Ok((plan, Vec::new()));
+        if !exposes(&plan)? {
+            return Ok((self.above(plan)?, Vec::new()));
         }
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(&scan),

@@ -233,7 +233,8 @@ async fn a_policy_ends_with_its_last_day_also_within_a_session() -> Result<()> {
         clock: Arc::new(move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst))),
         ..EngineOptions::default()
     };
-    let (engine, _) = open(folder.path(), &[], options).await?;
+    let (engine, warned) = open(folder.path(), &[], options.clone()).await?;
+    ensure!(warned.is_empty(), "{}", warned[0].message);
     let session = engine.session(principal(&["r"], &[]));
     let sql = "SELECT name FROM s.client ORDER BY id";
     ensure!(session.prepare(sql).await?.schema.fields().len() == 1);
@@ -250,6 +251,11 @@ async fn a_policy_ends_with_its_last_day_also_within_a_session() -> Result<()> {
     ensure!(error == Some("SQL012"), "{error:?}");
     ensure!(session.explain(sql, false).await.is_err() && !session.is_admin());
     ensure!(!format!("{:?}", session.listing()).contains("\"name\""));
+    let (_, warned) = open(folder.path(), &[], options).await?;
+    ensure!(
+        warned.len() == 1 && warned[0].code.as_str() == "PRJ019",
+        "check says that it is over"
+    );
     // The other policy is as it was, and so is a new session.
     for session in [session, engine.session(principal(&["r"], &[]))] {
         ensure!(ask(&session, "SELECT * FROM s.client ORDER BY id").await?.concat() == ["1", "2"]);
