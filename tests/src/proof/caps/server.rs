@@ -57,7 +57,7 @@ impl Caps {
         let mut project = PROJECT.replace("MEMORY", &MEMORY_MIB.to_string());
         for user in ["ann", "bob", "eve"] {
             project += &format!(
-                "  {user}: {{ password: {}, roles: [all] }}\n",
+                "  {user}: {{ password: '{}', roles: [all] }}\n",
                 hash(folder.path(), user)?
             );
         }
