@@ -20,6 +20,8 @@ mod rules;
 mod run;
 mod session;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod verify_online;
 
 pub use engine::{Clock, Engine, EngineOptions};

@@ -361,8 +361,8 @@ fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Sh
     })
 }
 
-fn mask_failed(error: &dyn std::fmt::Display) -> EngineError {
-    tracing::error!(%error, "a mask failed on a row");
+fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
+    tracing::error!(kind = EngineError::kind(error), "a mask failed on a row");
     EngineError::new(
         caliber_catalog::diagnostic::Code::POL001,
         "a mask of a table in this statement cannot be evaluated",
