@@ -151,6 +151,32 @@ impl Engine {
         Ok((Arc::new(engine), findings))
     }
 
+    /// The same open sources, as they were described, under another project: nothing is opened or asked.
+    ///
+    /// `project` must define the same sources (`policy_tools::changed_sources` tells). Errors: all findings at once, at
+    /// least one of them an error. Success: the engine, and warnings.
+    pub fn with_project(&self, project: Arc<Project>) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let schemas = self.snapshot.catalog.schemas.clone();
+        let (catalog, mut findings) = CatalogSnapshot::resolve(Arc::clone(&project), schemas);
+        let snapshot = Arc::new(OpenSnapshot {
+            catalog: Arc::new(catalog),
+            tables: self.snapshot.tables.clone(),
+            sources: self.snapshot.sources.clone(),
+        });
+        let state = Arc::new(base_state(&project.name, &self.options));
+        findings.extend(check_policies(&snapshot, &state));
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Err(findings);
+        }
+        let engine = Self {
+            snapshot,
+            options: self.options.clone(),
+            memory: Arc::clone(&self.memory),
+            state,
+        };
+        Ok((Arc::new(engine), findings))
+    }
+
     /// The snapshot now served.
     pub fn snapshot(&self) -> Arc<CatalogSnapshot> {
         Arc::clone(&self.snapshot.catalog)
