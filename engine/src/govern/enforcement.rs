@@ -71,7 +71,7 @@ pub(crate) enum Admission {
 }
 
 /// One column of the table, as the principal sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GovernedColumn {
     /// Index into the table's columns.
     pub index: usize,
