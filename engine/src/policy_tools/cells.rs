@@ -37,7 +37,7 @@ pub enum Shown {
 
 /// The state of a column of the enforcement.
 pub(super) fn state(enforcement: &Enforcement, column: &GovernedColumn) -> ColumnState {
-    if enforcement.policies.is_empty() {
+    if !enforcement.shows_rows() {
         ColumnState::Empty
     } else if column.is_clear() {
         ColumnState::Clear

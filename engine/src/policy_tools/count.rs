@@ -278,8 +278,7 @@ impl Side {
             None => None,
         };
         Ok(enforcement
-            // The table exists, and is empty: no policy gives a row.
-            .filter(|enforcement| !enforcement.policies.is_empty())
+            .filter(|enforcement| enforcement.shows_rows())
             .map(|enforcement| Self {
                 enforcement,
                 rows: None,
