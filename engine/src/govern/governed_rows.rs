@@ -230,6 +230,11 @@ impl GovernedRows {
     fn show(&self, shown: &Shown, raw: &RecordBatch, admits: &[BooleanArray]) -> Result<ArrayRef, EngineError> {
         let at = match shown.output {
             Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+            Output::Admits(at) => {
+                let admitted = admits.get(at).cloned();
+                let admitted = admitted.ok_or_else(|| EngineError::internal("a policy is missing", &at))?;
+                return Ok(Arc::new(admitted));
+            }
             Output::Contributor(_) => return column_of(raw, shown.raw.as_deref().unwrap_or_default()),
         };
         let column = self
@@ -335,6 +340,14 @@ fn clear_rows(column: &GovernedColumn, admits: &[BooleanArray], rows: usize) -> 
 fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Shown, EngineError> {
     let at = match output {
         Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+        Output::Admits(_) => {
+            return Ok(Shown {
+                output,
+                data_type: DataType::Boolean,
+                raw: None,
+                masks: Vec::new(),
+            });
+        }
         Output::Contributor(at) => {
             let floor = enforcement.groups.get(at);
             let remote = floor.and_then(|floor| enforcement.table.columns.get(floor.column));
@@ -369,7 +382,7 @@ fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Sh
     })
 }
 
-fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
+pub(crate) fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
     tracing::error!(kind = EngineError::kind(error), "a mask failed on a row");
     EngineError::new(
         caliber_catalog::diagnostic::Code::POL001,
