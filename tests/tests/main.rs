@@ -12,6 +12,8 @@ mod bounds;
 mod broken_projects;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
+/// Hostile text in every place a value or name can stand (INV-5).
+mod injection;
 /// Worlds that differ in hidden rows only give equal bytes (INV-3, INV-4).
 mod noninterference;
 /// What several policies at once mean, over two departments.
