@@ -127,7 +127,7 @@ async fn ask(session: &Session, question: &Question, pushed: bool, summary: &mut
 /// How many rows came from the source. A reader counts when it is put away, which may be just after the last row.
 async fn received(stream: &QueryStream, expected: u64, wait: bool) -> u64 {
     let received = || stream.receipt().sources.iter().map(|source| source.rows).sum();
-    for _ in 0..1_000 {
+    for _ in 0..5_000 {
         if !wait || received() == expected {
             break;
         }
