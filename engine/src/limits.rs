@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use caliber_catalog::diagnostic::Code;
@@ -39,8 +39,39 @@ pub(crate) struct SharedMemory {
     used: AtomicUsize,
 }
 
+/// The largest `server.limits.memory` of this process's engines.
+static PROCESS_BOUND: AtomicU64 = AtomicU64::new(0);
+/// What a process holds beside its statements, amply.
+const PROCESS_OWN_BYTES: u64 = 128 << 20;
+/// An allocation of fewer bytes is not worth a look at the process.
+const LARGE_BYTES: u64 = 4 << 20;
+
+/// Refuses a large allocation that no memory pool counts while the process already holds all it may. Only where the
+/// system tells what a process holds (Linux).
+pub(crate) fn within_process_bound(bytes: u64) -> Result<()> {
+    let bound = PROCESS_BOUND.load(Ordering::Relaxed);
+    if bytes < LARGE_BYTES || bound == 0 {
+        return Ok(());
+    }
+    let bound = bound.saturating_add(PROCESS_OWN_BYTES);
+    if resident_bytes().is_some_and(|held| held.saturating_add(bytes) > bound) {
+        return Err(DataFusionError::ResourcesExhausted(
+            "the memory of the server is used up".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// What the process holds, by `statm`: pages of 4 KiB, or larger ones, which makes it an underestimate.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(4_096))
+}
+
 impl SharedMemory {
     pub fn new(limit: usize) -> Arc<Self> {
+        PROCESS_BOUND.fetch_max(limit as u64, Ordering::Relaxed);
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),

@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use crate::EngineError;
+use crate::evaluate::bound_expansion::bound_expansion;
 use crate::govern::governed_table::GovernedTable;
 use crate::govern::require_governed::require_governed_plan;
 use crate::run::wire_types::wire_schema;
@@ -200,6 +201,7 @@ fn placed(text: &QueryText, error: &DataFusionError) -> EngineError {
 /// Checks the plan and works out what it takes and gives.
 fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Planned, EngineError> {
     require_governed_plan(&plan)?;
+    bound_expansion(&plan)?;
     let known = plan.get_parameter_types()?;
     let parameters: Vec<DataType> = (1..=count)
         .map(|number| match known.get(&format!("${number}")) {
