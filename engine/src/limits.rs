@@ -221,3 +221,57 @@ where
         Err(_) => Err(EngineError::new(Code::LIM001, "the statement takes too long to plan").help("split it up")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::MemoryConsumer;
+
+    use super::*;
+
+    #[test]
+    fn no_address_leads_to_a_store_and_none_can_be_added() {
+        let runtime = runtime(&SharedMemory::new(1 << 20), 1 << 20).unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(datafusion::object_store::memory::InMemory::new());
+        for address in [
+            "file:///",
+            "file:///etc/passwd",
+            "http://localhost/x",
+            "https://example.org/",
+            "s3://bucket/key",
+            "gs://bucket/key",
+            "az://container/key",
+            "memory:///x",
+            "data:text/plain,x",
+        ] {
+            let url = Url::parse(address).unwrap();
+            runtime.register_object_store(&url, Arc::clone(&store));
+            let error = EngineError::from(runtime.object_store_registry.get_store(&url).unwrap_err());
+            assert_eq!(error.code, Code::SQL002, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_statement_takes_its_own_bound_and_not_a_byte_more() {
+        let runtime = runtime(&SharedMemory::new(1_000), 600).unwrap();
+        let one = MemoryConsumer::new("one").register(&runtime.memory_pool);
+        one.try_grow(600).unwrap();
+        assert!(matches!(one.try_grow(1), Err(DataFusionError::ResourcesExhausted(_))));
+        one.shrink(600);
+        one.try_grow(600).unwrap();
+    }
+
+    #[test]
+    fn statements_together_take_the_server_s_bound_and_give_it_back() {
+        let shared = SharedMemory::new(1_000);
+        let (first, second) = (runtime(&shared, 600).unwrap(), runtime(&shared, 600).unwrap());
+        let one = MemoryConsumer::new("one").register(&first.memory_pool);
+        let other = MemoryConsumer::new("other").register(&second.memory_pool);
+        one.try_grow(600).unwrap();
+        other.try_grow(400).unwrap();
+        assert!(other.try_grow(1).is_err());
+        drop(one);
+        other.try_grow(200).unwrap();
+        drop((other, first, second));
+        assert_eq!(shared.used.load(Ordering::Relaxed), 0);
+    }
+}

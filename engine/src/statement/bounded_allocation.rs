@@ -115,6 +115,13 @@ impl BoundedAllocation {
                 return Err(self.exhausted("the values of one batch", BATCH_BYTES));
             }
         }
+        // One value for every row is written out in each, sooner or later.
+        if rows < args.number_rows {
+            batch = batch.saturating_mul(args.number_rows as u64);
+            if batch > BATCH_BYTES {
+                return Err(self.exhausted("the values of one batch", BATCH_BYTES));
+            }
+        }
         within_process_bound(batch)
     }
 

@@ -371,7 +371,7 @@ fn texts() -> Vec<Case> {
         ),
         case(
             "a long constant in each row",
-            "SELECT sum(length(t)) FROM (SELECT repeat('x', 10000000) AS t, text FROM shop.n) AS n WHERE t < text",
+            "SELECT max(length(t || text)) FROM (SELECT repeat('x', 10000000) AS t, text FROM shop.n) AS n",
             Wanted::Refused(MEMORY),
         ),
         case(
