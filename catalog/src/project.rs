@@ -49,6 +49,17 @@ pub struct ServerSettings {
     pub http_listen: Option<String>,
     /// `limits`
     pub limits: Limits,
+    /// `audit`
+    pub audit: AuditSettings,
+}
+
+/// `server.audit`: the log of who asked what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// `path`: the newest file; default `audit/audit.jsonl` in the project folder.
+    pub path: PathBuf,
+    /// `rotate`: the bytes at which the log goes on in a new file; default 256 MiB.
+    pub rotate_bytes: u64,
 }
 
 /// `server.flight.tls`: PEM files.
@@ -290,6 +301,16 @@ impl Default for ServerSettings {
             flight_tls: None,
             http_listen: None,
             limits: Limits::default(),
+            audit: AuditSettings::default(),
+        }
+    }
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("audit/audit.jsonl"),
+            rotate_bytes: 256 << 20,
         }
     }
 }

@@ -63,6 +63,27 @@ static SERVER: Record = Record {
             "The HTTP listener for health and metrics.",
         ),
         Field::new("limits", Shape::Record(&LIMITS), "The bounds on what users may ask."),
+        Field::new(
+            "audit",
+            Shape::Record(&AUDIT),
+            "Where the server writes who asked what.",
+        ),
+    ],
+};
+
+static AUDIT: Record = Record {
+    what: "`audit`",
+    fields: &[
+        Field::new(
+            "path",
+            Shape::Path,
+            "The newest file of the log; default audit/audit.jsonl. Its folder is made.",
+        ),
+        Field::new(
+            "rotate",
+            Shape::Size,
+            "The size at which the log goes on in a new file; default 256MiB.",
+        ),
     ],
 };
 

@@ -21,6 +21,7 @@ use crate::engine::OpenSnapshot;
 use crate::expand::entity_view::{EntityView, entity_view};
 use crate::govern::enforcement::{Enforcement, GrantCompiler};
 use crate::govern::governed_table::GovernedTable;
+use crate::run::audit::AuditSink;
 
 /// The schema of the entities' views.
 pub(crate) const UNIFIED: &str = "unified";
@@ -29,6 +30,8 @@ pub(crate) const UNIFIED: &str = "unified";
 pub(crate) struct GovernedCatalog {
     pub snapshot: Arc<OpenSnapshot>,
     pub principal: Principal,
+    /// Keeps the records of `caliber.audit`.
+    pub audit: Arc<dyn AuditSink>,
     state: Arc<SessionState>,
     grants: BTreeMap<TableName, TableGrant>,
     compiled: Mutex<BTreeMap<TableName, Arc<Enforcement>>>,
@@ -44,7 +47,12 @@ impl std::fmt::Debug for GovernedCatalog {
 
 impl GovernedCatalog {
     /// The catalog of `principal`.
-    pub fn new(snapshot: Arc<OpenSnapshot>, principal: Principal, state: Arc<SessionState>) -> Arc<Self> {
+    pub fn new(
+        snapshot: Arc<OpenSnapshot>,
+        principal: Principal,
+        state: Arc<SessionState>,
+        audit: Arc<dyn AuditSink>,
+    ) -> Arc<Self> {
         let grants = snapshot
             .catalog
             .tables(&principal)
@@ -54,6 +62,7 @@ impl GovernedCatalog {
         Arc::new_cyclic(|this| Self {
             snapshot,
             principal,
+            audit,
             state,
             grants,
             compiled: Mutex::default(),
@@ -116,13 +125,23 @@ impl GovernedCatalog {
         Ok(view)
     }
 
+    /// Whether not even Caliber's own tables exist: no policy opens a table, or makes the principal an administrator.
+    pub fn sees_nothing(&self) -> bool {
+        self.grants.is_empty() && !self.snapshot.catalog.is_admin(&self.principal)
+    }
+
+    /// Whether `caliber.audit` exists.
+    pub fn shows_audit(&self) -> bool {
+        self.audit.keeps_records() && self.snapshot.catalog.is_admin(&self.principal)
+    }
+
     /// The schemas that hold something, sorted. A principal who sees nothing sees no schema.
     pub fn schemas(&self) -> Vec<String> {
         let mut schemas: Vec<String> = self.grants.keys().map(|table| table.schema.clone()).collect();
         if !self.tables(UNIFIED).is_empty() {
             schemas.push(UNIFIED.to_owned());
         }
-        if !schemas.is_empty() {
+        if !self.sees_nothing() {
             schemas.extend(SYSTEM_SCHEMAS.iter().map(|schema| (*schema).to_owned()));
         }
         schemas.sort_unstable();
@@ -137,10 +156,13 @@ impl GovernedCatalog {
             return self.entities().map(|(view, _)| view).filter(visible).collect();
         }
         if SYSTEM_SCHEMAS.contains(&schema) {
-            if self.grants.is_empty() {
+            if self.sees_nothing() {
                 return Vec::new();
             }
-            return system_tables(schema).iter().map(|table| (*table).to_owned()).collect();
+            return system_tables(self, schema)
+                .iter()
+                .map(|table| (*table).to_owned())
+                .collect();
         }
         self.grants
             .keys()
@@ -172,7 +194,7 @@ impl GovernedCatalog {
             return Ok(self.view(table)?.map(|view| view as Arc<dyn TableProvider>));
         }
         if SYSTEM_SCHEMAS.contains(&schema) {
-            return if self.grants.is_empty() {
+            return if self.sees_nothing() {
                 Ok(None)
             } else {
                 system_table(self, schema, table)

@@ -13,7 +13,7 @@ use caliber_catalog::diagnostic::Code;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::audit::{AuditEnd, AuditSink};
+use super::audit::OpenRecord;
 use super::query_run::QueryRun;
 use super::receipt::{Receipt, SourceReceipt};
 use super::wire_types::to_wire;
@@ -24,7 +24,7 @@ pub struct QueryStream {
     inner: BoxStream<'static, Result<RecordBatch, EngineError>>,
     schema: SchemaRef,
     run: Arc<QueryRun>,
-    audit: Arc<dyn AuditSink>,
+    record: Option<OpenRecord>,
     deadline: Pin<Box<tokio::time::Sleep>>,
     started: Instant,
     rows_max: u64,
@@ -47,7 +47,7 @@ impl QueryStream {
         inner: BoxStream<'static, Result<RecordBatch, EngineError>>,
         schema: SchemaRef,
         run: Arc<QueryRun>,
-        audit: Arc<dyn AuditSink>,
+        record: OpenRecord,
         started: Instant,
         bounds: ResultBounds,
         masked_columns: usize,
@@ -57,7 +57,7 @@ impl QueryStream {
             inner,
             schema,
             run,
-            audit,
+            record: Some(record),
             deadline,
             started,
             rows_max: bounds.rows_max,
@@ -116,12 +116,10 @@ impl QueryStream {
         if self.ended.is_none() {
             self.ended = Some(self.started.elapsed());
             self.inner = futures::stream::empty().boxed();
-            self.audit.ended(&AuditEnd {
-                query_id: self.run.query_id.clone(),
-                rows: self.rows,
-                bytes: self.bytes,
-                outcome,
-            });
+            if let Some(record) = self.record.take() {
+                let sources = self.run.counts().into_keys().collect();
+                record.end(self.rows, self.bytes, sources, outcome);
+            }
         }
     }
 

@@ -2,13 +2,15 @@
 //!
 //! Owns: listeners and limits, with their defaults. Never: listens.
 
+use std::path::Path;
+
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::load::node::Findings;
 use crate::load::value::Fields;
-use crate::project::{Limits, ServerSettings, TlsSettings};
+use crate::project::{AuditSettings, Limits, ServerSettings, TlsSettings};
 
 /// `server`, silent or not.
-pub(super) fn settings(fields: Option<&Fields>) -> ServerSettings {
+pub(super) fn settings(fields: Option<&Fields>, root: &Path) -> ServerSettings {
     let flight = fields.and_then(|fields| fields.fields("flight"));
     let defaults = ServerSettings::default();
     ServerSettings {
@@ -29,6 +31,19 @@ pub(super) fn settings(fields: Option<&Fields>) -> ServerSettings {
             .and_then(|fields| fields.fields("limits"))
             .map(limits)
             .unwrap_or_default(),
+        audit: audit(fields.and_then(|fields| fields.fields("audit")), root),
+    }
+}
+
+fn audit(fields: Option<&Fields>, root: &Path) -> AuditSettings {
+    let defaults = AuditSettings::default();
+    AuditSettings {
+        path: fields
+            .and_then(|fields| fields.path("path").cloned())
+            .unwrap_or_else(|| root.join(defaults.path)),
+        rotate_bytes: fields
+            .and_then(|fields| fields.size("rotate"))
+            .unwrap_or(defaults.rotate_bytes),
     }
 }
 
