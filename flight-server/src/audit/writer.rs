@@ -130,6 +130,12 @@ impl Queue {
         self.state.lock().usable()
     }
 
+    /// How many records wait to be written.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.state.lock().jobs.len()
+    }
+
     /// Writes what waits, and that the server stops; gives up after a while. Waits a moment for the ends of statements that
     /// are being cut off.
     pub fn close(&self, for_ends: Duration) {
