@@ -52,6 +52,17 @@ pub struct ServerSettings {
     pub limits: Limits,
     /// `mask_key`: the secret behind the tokens of masks, at least 32 bytes.
     pub mask_key: Option<SecretString>,
+    /// `audit`
+    pub audit: AuditSettings,
+}
+
+/// `server.audit`: the log of who asked what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// `path`: the newest file; default `audit/audit.jsonl` in the project folder.
+    pub path: PathBuf,
+    /// `rotate`: the bytes at which the log goes on in a new file; default 256 MiB.
+    pub rotate_bytes: u64,
 }
 
 /// `server.flight.tls`: PEM files.
@@ -307,6 +318,16 @@ impl Default for ServerSettings {
             http_listen: None,
             limits: Limits::default(),
             mask_key: None,
+            audit: AuditSettings::default(),
+        }
+    }
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("audit/audit.jsonl"),
+            rotate_bytes: 256 << 20,
         }
     }
 }

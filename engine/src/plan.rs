@@ -11,7 +11,7 @@ use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::{ParamValues, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use crate::EngineError;
 use crate::evaluate::bound_expansion::bound_expansion;
+use crate::govern::enforcement::Admission;
 use crate::govern::governed_table::GovernedTable;
 use crate::govern::guard_groups::{Withheld, guard_groups};
 use crate::govern::require_governed::require_governed_plan;
@@ -40,14 +41,18 @@ pub(crate) struct Planned {
     pub parameters: Vec<DataType>,
     /// The schema of the result on the wire.
     pub schema: SchemaRef,
-    /// The source tables read, sorted.
+    /// The tables read, sorted; Caliber's own too.
     pub tables: Vec<TableName>,
+    /// Columns that the statement or a view in it names, as `schema.table.column`, sorted.
+    pub columns: Vec<String>,
     /// Columns read that are masked for the principal, as `schema.table.column`, sorted.
     pub masked: Vec<String>,
     /// The policies under which they are read, sorted.
     pub policies: Vec<String>,
     /// Set while it runs, once a group or value with too few behind it was withheld.
     pub withheld: Withheld,
+    /// The sources of the tables and of what their policies read, sorted.
+    pub sources: Vec<String>,
 }
 
 impl Planned {
@@ -218,9 +223,11 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
     let mut planned = Planned {
         schema: Arc::new(Schema::empty()),
         tables: Vec::new(),
+        columns: Vec::new(),
         masked: Vec::new(),
         policies: Vec::new(),
         withheld,
+        sources: Vec::new(),
         parameters,
         plan,
     };
@@ -232,8 +239,10 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
     planned.schema = result_schema(&analyzed);
     let read = tables_read(&planned.plan)?;
     planned.tables = read.tables.into_iter().collect();
+    planned.columns = read.columns.into_iter().collect();
     planned.masked = read.masked.into_iter().collect();
     planned.policies = read.policies.into_iter().collect();
+    planned.sources = read.sources.into_iter().collect();
     Ok(planned)
 }
 
@@ -241,14 +250,17 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
 #[derive(Default)]
 struct TablesRead {
     tables: BTreeSet<TableName>,
+    columns: BTreeSet<String>,
     masked: BTreeSet<String>,
     policies: BTreeSet<String>,
+    sources: BTreeSet<String>,
 }
 
 /// From the plan before optimisation: what parameters make superfluous was asked for all the same.
 fn tables_read(plan: &LogicalPlan) -> Result<TablesRead, EngineError> {
     let mut used = BTreeSet::new();
     let mut tables = Vec::new();
+    let mut read = TablesRead::default();
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
@@ -258,22 +270,34 @@ fn tables_read(plan: &LogicalPlan) -> Result<TablesRead, EngineError> {
                 Ok(TreeNodeRecursion::Continue)
             })
         })?;
-        if let LogicalPlan::TableScan(scan) = node
-            && let Some(table) = source_as_provider(&scan.source)?.downcast_ref::<GovernedTable>()
-        {
-            tables.push(Arc::clone(&table.enforcement));
+        if let LogicalPlan::TableScan(scan) = node {
+            if let Some(table) = source_as_provider(&scan.source)?.downcast_ref::<GovernedTable>() {
+                tables.push(Arc::clone(&table.enforcement));
+            } else if let Some(schema) = scan.table_name.schema() {
+                read.tables.insert(TableName::new(schema, scan.table_name.table()));
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    let mut read = TablesRead::default();
     for table in tables {
         read.tables.insert(table.name.clone());
+        read.sources.insert(table.source.name.clone());
+        for admission in table.policies.iter().flat_map(|policy| &policy.admissions) {
+            if let Admission::Keys { relation, .. } = admission {
+                read.sources
+                    .extend(relation.steps.iter().map(|step| step.source.name.clone()));
+            }
+        }
         read.policies
             .extend(table.policies.iter().map(|policy| policy.name.clone()));
-        for column in table.columns.iter().filter(|column| !column.is_clear()) {
+        for column in &table.columns {
             let field = table.field(column);
             if used.contains(field.name()) {
-                read.masked.insert(format!("{}.{}", table.name, field.name()));
+                let name = format!("{}.{}", table.name, field.name());
+                if !column.is_clear() {
+                    read.masked.insert(name.clone());
+                }
+                read.columns.insert(name);
             }
         }
     }
@@ -290,7 +314,8 @@ fn catalog_query(
     const SCHEMA: &str = "information_schema";
     let provider = crate::resolve::system_tables::system_table(&session.catalog, SCHEMA, table)?
         .ok_or_else(|| EngineError::internal("a catalog table is missing", &table))?;
-    let mut builder = LogicalPlanBuilder::scan(table, provider_as_source(provider), None)?;
+    let name = TableReference::partial(SCHEMA, table);
+    let mut builder = LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?;
     for (column, value) in filters {
         builder = builder.filter(ident(column).eq(lit(value)))?;
     }

@@ -15,6 +15,7 @@ use datafusion::execution::config::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::EngineError;
@@ -26,12 +27,12 @@ use crate::plan::{Planned, plan_statement};
 use crate::resolve::governed_catalog::{GovernedCatalog, GovernedCatalogList, UNIFIED};
 use crate::resolve::listing::{Listing, listing};
 use crate::rules::{analyzer_rules, optimizer_rules, physical_rules};
-use crate::run::audit::AuditStart;
+use crate::run::audit::{AuditCaller, AuditRefusal, AuditStart, OpenRecord, Origin, columns_read, unavailable};
 use crate::run::parameters::ParameterRows;
 use crate::run::query_run::QueryRun;
-use crate::run::result_stream::{QueryStream, ResultBounds};
+use crate::run::result_stream::{Hidden, QueryStream, ResultBounds};
 use crate::run::wire_types::{wire_schema, wire_type};
-use crate::statement::{aggregate_functions, expr_planners, scalar_functions, window_functions};
+use crate::statement::{StatementText, aggregate_functions, expr_planners, hex, scalar_functions, window_functions};
 
 /// One principal's view of the catalog, and the way to run statements in it. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub struct Session {
     pub(crate) engine: Arc<Engine>,
     pub(crate) catalog: Arc<GovernedCatalog>,
     pub(crate) schema: Arc<str>,
+    origin: Arc<Origin>,
 }
 
 /// What a statement takes and gives.
@@ -65,6 +67,7 @@ impl Session {
             engine,
             catalog,
             schema: Arc::from(UNIFIED),
+            origin: Arc::default(),
         }
     }
 
@@ -76,6 +79,12 @@ impl Session {
             current.catalog = catalog_of(&self.engine, self.principal().clone());
         }
         current
+    }
+
+    /// The same session with where it comes from, for its audit records.
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = Arc::new(origin);
+        self
     }
 
     /// Who asks.
@@ -117,13 +126,14 @@ impl Session {
         listing(&self.current().catalog)
     }
 
-    /// Parses, admits and plans a statement, and says what it takes and gives. Asks no source for rows.
+    /// Parses, admits and plans a statement, and says what it takes and gives. Asks no source for rows. A refusal is
+    /// audited.
     pub async fn prepare(&self, sql: &str) -> Result<Prepared, EngineError> {
         let session = self.current();
-        let sql = sql.to_owned();
-        on_large_stack(async move {
+        let text = sql.to_owned();
+        let prepared = on_large_stack(async move {
             let state = session.state(None)?;
-            let planned = plan_statement(&session, &state, &sql).await?;
+            let planned = plan_statement(&session, &state, &text).await?;
             let parameters: Vec<Field> = planned
                 .parameters
                 .iter()
@@ -135,14 +145,67 @@ impl Session {
                 parameters: Arc::new(Schema::new(parameters)),
             })
         })
-        .await
+        .await;
+        match prepared {
+            Ok(prepared) => Ok(prepared),
+            Err(error) => Err(self.refused(sql, error).await),
+        }
+    }
+
+    /// Records that `sql` was refused with `error`, and gives what the caller may be told: `error`, or SRV005 where it
+    /// could not be recorded. For refusals that a server makes before it asks the engine.
+    pub async fn refused(&self, sql: &str, error: EngineError) -> EngineError {
+        let record = AuditRefusal {
+            caller: self.audit_caller(),
+            statement: StatementText::new(sql),
+            code: error.code,
+        };
+        match self.engine.options.audit.refused(record).await {
+            Ok(()) => error,
+            Err(reason) => unavailable(&reason),
+        }
     }
 
     /// Runs a statement. With `parameters`, once for each of its rows, results one after the other in one run (one
     /// snapshot of each source). Column `i` of the batch is parameter `$i+1`. Batches have exactly `Prepared::schema`.
+    /// Its audit record is durable before the first row; a refusal is audited.
     pub async fn execute(&self, sql: &str, parameters: Option<RecordBatch>) -> Result<QueryStream, EngineError> {
         let started = Instant::now();
-        let session = self.current();
+        let (run, steps) = match self.current().plan_run(sql, parameters, started).await {
+            Ok(planned) => planned,
+            Err(error) => return Err(self.refused(sql, error).await),
+        };
+        let record = self.audit_start(&run.query_id, sql, &steps)?;
+        let audit = Arc::clone(&self.engine.options.audit);
+        let record = OpenRecord::start(audit, record, started).await?;
+        let limits = &self.engine.snapshot.catalog.project.server.limits;
+        let bounds = ResultBounds {
+            rows_max: limits.result_rows,
+            bytes_max: limits.result_bytes,
+        };
+        let schema = Arc::clone(&steps.planned.schema);
+        let hidden = Hidden {
+            masked_columns: steps.planned.masked.len(),
+            withheld: Arc::clone(&steps.planned.withheld),
+        };
+        Ok(QueryStream::new(
+            steps.stream(),
+            schema,
+            run,
+            record,
+            started,
+            bounds,
+            hidden,
+        ))
+    }
+
+    /// Plans a statement and the execution of its first row of parameters.
+    async fn plan_run(
+        &self,
+        sql: &str,
+        parameters: Option<RecordBatch>,
+        started: Instant,
+    ) -> Result<(Arc<QueryRun>, Steps), EngineError> {
         let limits = &self.engine.snapshot.catalog.project.server.limits;
         let run = Arc::new(QueryRun::new(
             query_id()?,
@@ -150,11 +213,12 @@ impl Session {
             self.engine.options.pushdown,
             self.engine.options.batch_rows.max(1),
             usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX),
-            session.catalog.schemas(),
+            self.catalog.schemas(),
         ));
+        let session = self.clone();
         let text = sql.to_owned();
         let planning_run = Arc::clone(&run);
-        let (planned, rows, state, first) = on_large_stack(async move {
+        let steps = on_large_stack(async move {
             let state = Arc::new(session.state(Some(planning_run))?);
             let planned = Arc::new(plan_statement(&session, &state, &text).await?);
             let mut rows = ParameterRows::new(&planned.parameters, parameters)?;
@@ -162,51 +226,15 @@ impl Session {
                 Some(values) => Some(physical_plan(&state, &planned, values).await?),
                 None => None,
             };
-            Ok((planned, rows, state, first))
+            Ok::<_, EngineError>(Steps {
+                state,
+                planned,
+                rows,
+                first,
+            })
         })
         .await?;
-        self.audit_start(&run.query_id, sql, &planned)?;
-        let bounds = ResultBounds {
-            rows_max: limits.result_rows,
-            bytes_max: limits.result_bytes,
-        };
-        let schema = Arc::clone(&planned.schema);
-        let masked = planned.masked.len();
-        let withheld = Arc::clone(&planned.withheld);
-        let audit = Arc::clone(&self.engine.options.audit);
-        let steps = Steps {
-            state,
-            planned,
-            rows,
-            first,
-        };
-        let inner = futures::stream::try_unfold(steps, |mut steps| async move {
-            let plan = match steps.first.take() {
-                Some(plan) => plan,
-                None => {
-                    let Some(values) = steps.rows.next_row()? else {
-                        return Ok::<_, EngineError>(None);
-                    };
-                    let (state, planned) = (Arc::clone(&steps.state), Arc::clone(&steps.planned));
-                    on_large_stack(async move { physical_plan(&state, &planned, values).await }).await?
-                }
-            };
-            let rows = execute_stream(plan, steps.state.task_ctx())?.map_err(EngineError::from);
-            Ok(Some((rows, steps)))
-        })
-        .try_flatten();
-        let inner = std::panic::AssertUnwindSafe(inner).catch_unwind().map(|item| {
-            item.unwrap_or_else(|_| {
-                Err(EngineError::internal(
-                    "an operator broke off",
-                    &"a panic while rows were made",
-                ))
-            })
-        });
-        let inner = inner.boxed();
-        Ok(QueryStream::new(
-            inner, schema, run, audit, started, bounds, masked, withheld,
-        ))
+        Ok((run, steps))
     }
 
     /// How a statement would run, in words. An `operator` holds the project's files and its credentials, so it sees
@@ -247,22 +275,38 @@ impl Session {
     }
 
     /// The write-ahead record: without it no row leaves.
-    fn audit_start(&self, query_id: &str, sql: &str, planned: &Planned) -> Result<(), EngineError> {
-        let record = AuditStart {
-            query_id: query_id.to_owned(),
-            principal: self.principal().name.clone(),
-            roles: self.principal().roles.clone(),
-            statement_hash: hex(ring::digest::digest(&ring::digest::SHA256, sql.as_bytes()).as_ref()),
-            tables: planned.tables.iter().map(ToString::to_string).collect(),
-            masked: planned.masked.clone(),
-            policies: planned.policies.clone(),
-            snapshot: self.catalog.snapshot.catalog.version.clone(),
+    fn audit_start(&self, query_id: &str, sql: &str, steps: &Steps) -> Result<AuditStart, EngineError> {
+        let planned = &steps.planned;
+        let columns = match &steps.first {
+            Some(plan) if planned.parameters.is_empty() => columns_read(plan)?.into_iter().collect(),
+            _ => planned.columns.clone(),
         };
-        self.engine.options.audit.started(&record).map_err(|error| {
-            tracing::error!(%error, "the audit sink refused a record");
-            EngineError::new(Code::SRV005, "the audit log cannot be written, so no statement runs")
-                .help("ask the operator; statements run again once the audit log can be written")
+        Ok(AuditStart {
+            query_id: query_id.to_owned(),
+            caller: self.audit_caller(),
+            statement: StatementText::new(sql),
+            tables: planned.tables.iter().map(ToString::to_string).collect(),
+            masked: planned
+                .masked
+                .iter()
+                .filter(|column| columns.contains(*column))
+                .cloned()
+                .collect(),
+            columns,
+            policies: planned.policies.clone(),
+            sources: planned.sources.clone(),
+            snapshot: self.catalog.snapshot.catalog.version.clone(),
         })
+    }
+
+    fn audit_caller(&self) -> AuditCaller {
+        let principal = self.principal();
+        AuditCaller {
+            principal: principal.name.clone(),
+            roles: principal.roles.clone(),
+            attributes: principal.attributes.keys().cloned().collect(),
+            origin: self.origin.as_ref().clone(),
+        }
     }
 }
 
@@ -278,6 +322,36 @@ struct Steps {
     planned: Arc<Planned>,
     rows: ParameterRows,
     first: Option<Arc<dyn ExecutionPlan>>,
+}
+
+impl Steps {
+    /// The rows, one row of parameters after the other.
+    fn stream(self) -> BoxStream<'static, Result<RecordBatch, EngineError>> {
+        let inner = futures::stream::try_unfold(self, |mut steps| async move {
+            let plan = match steps.first.take() {
+                Some(plan) => plan,
+                None => {
+                    let Some(values) = steps.rows.next_row()? else {
+                        return Ok::<_, EngineError>(None);
+                    };
+                    let (state, planned) = (Arc::clone(&steps.state), Arc::clone(&steps.planned));
+                    on_large_stack(async move { physical_plan(&state, &planned, values).await }).await?
+                }
+            };
+            let rows = execute_stream(plan, steps.state.task_ctx())?.map_err(EngineError::from);
+            Ok(Some((rows, steps)))
+        })
+        .try_flatten();
+        let inner = std::panic::AssertUnwindSafe(inner).catch_unwind().map(|item| {
+            item.unwrap_or_else(|_| {
+                Err(EngineError::internal(
+                    "an operator broke off",
+                    &"a panic while rows were made",
+                ))
+            })
+        });
+        inner.boxed()
+    }
 }
 
 /// The executable plan with parameters bound. The last physical rule has checked it.
@@ -334,17 +408,6 @@ pub(crate) fn query_id() -> Result<String, EngineError> {
         .fill(&mut bytes)
         .map_err(|error| EngineError::internal("no random number could be drawn", &error))?;
     Ok(hex(&bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 /// How long a statement of this session may take, for callers that wait.

@@ -10,15 +10,17 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use caliber_catalog::diagnostic::Code;
+use caliber_catalog::principal::Principal;
 use futures::stream::{BoxStream, StreamExt};
 use prost::Message;
 use secrecy::ExposeSecret;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::authenticate::{self, Credentials};
+use crate::audit::Call;
+use crate::authenticate::{self, Credentials, LogInRefused};
 use crate::backoff::Attempt;
 use crate::session_store::SessionRefused;
-use crate::state::{Caller, ServerState};
+use crate::state::{Caller, ServerState, address_of};
 use crate::{session_options, statement, status};
 
 /// A stream of messages of one type.
@@ -62,6 +64,9 @@ pub const ACTIONS: [(&str, &str); 7] = [
     ),
 ];
 
+/// Those that concern the caller's session.
+const SESSION_ACTIONS: [&str; 3] = ["SetSessionOptions", "GetSessionOptions", "CloseSession"];
+
 /// `ACTIONS` as messages.
 pub fn list() -> Stream<ActionType> {
     let actions = ACTIONS.map(|(kind, description)| {
@@ -81,21 +86,24 @@ pub async fn log_in(
 ) -> Result<Response<Stream<HandshakeResponse>>, Status> {
     let token = match authenticate::credentials(request.metadata())? {
         Some(Credentials::Password(user, password)) => {
+            state.recordable()?;
             let attempt = Attempt {
                 user,
                 peer: request.remote_addr().map(|address| address.ip()),
             };
             let check = tokio::time::timeout(HANDSHAKE_MAX, state.authenticator.check(&attempt, password));
-            let principal = check
+            let outcome = check
                 .await
-                .map_err(|_| status::of_code(Code::LIM004, "the log-in took too long", None))??;
+                .map_err(|_| status::of_code(Code::LIM004, "the log-in took too long", None))?;
+            record_log_in(state, &attempt, address_of(&request), &outcome).await?;
+            let principal = outcome.map_err(LogInRefused::into_status)?;
             state
                 .sessions
                 .open(principal, Instant::now())
                 .map_err(session_refused)?
         }
         Some(Credentials::Token(token)) => {
-            state.caller(request.metadata())?;
+            state.caller(&request)?;
             token.expose_secret().to_owned()
         }
         None => return Err(authenticate::not_logged_in()),
@@ -112,6 +120,29 @@ pub async fn log_in(
     Ok(response)
 }
 
+/// A password that was checked is recorded before the client hears whether it was right; an attempt that was turned away
+/// is counted.
+async fn record_log_in(
+    state: &ServerState,
+    attempt: &Attempt,
+    address: Option<String>,
+    outcome: &Result<Principal, LogInRefused>,
+) -> Result<(), Status> {
+    let Some(audit) = &state.audit else {
+        return Ok(());
+    };
+    let (right, roles) = match outcome {
+        Ok(principal) => (true, principal.roles.as_slice()),
+        Err(LogInRefused::Wrong(_)) => (false, [].as_slice()),
+        Err(LogInRefused::Unchecked(_)) => {
+            audit.login_turned_away();
+            return Ok(());
+        }
+    };
+    let recorded = audit.login(&attempt.user, address.as_deref(), right, roles).await;
+    recorded.map_err(|reason| status::not_audited(&reason))
+}
+
 /// Returns when the client has said all, or after a moment.
 async fn heard_out(mut messages: Streaming<HandshakeRequest>) {
     let all = async { while let Ok(Some(_)) = messages.message().await {} };
@@ -120,14 +151,17 @@ async fn heard_out(mut messages: Streaming<HandshakeRequest>) {
 }
 
 /// An action that Flight SQL's dispatch does not know.
-pub fn perform(
+pub async fn perform(
     state: &ServerState,
     request: &Request<Action>,
 ) -> Result<Response<Stream<arrow_flight::Result>>, Status> {
-    let caller = state.caller(request.metadata())?;
+    let caller = state.caller(request)?;
     let action = request.get_ref();
+    if SESSION_ACTIONS.contains(&action.r#type.as_str()) {
+        state.record(&caller, Call::Session, &action.r#type).await?;
+    }
     let body = match action.r#type.as_str() {
-        "CancelFlightInfo" => cancel_flight_info(state, &caller, &action.body)?,
+        "CancelFlightInfo" => cancel_flight_info(state, &caller, &action.body).await?,
         "SetSessionOptions" => session_options::set(&caller, &action.body)?,
         "GetSessionOptions" => session_options::get(&caller),
         "CloseSession" => close_session(state, request)?,
@@ -139,13 +173,22 @@ pub fn perform(
 }
 
 /// Ends the statement that `info`, a `FlightInfo` as bytes, promised. Gives whether it ran.
-pub fn cancel_query(state: &ServerState, caller: &Caller, info: &[u8]) -> Result<bool, Status> {
-    statement::cancel(state, caller, &FlightInfo::decode(info).map_err(|_| undecodable())?)
+pub async fn cancel_query(state: &ServerState, caller: &Caller, info: &[u8]) -> Result<bool, Status> {
+    let info = FlightInfo::decode(info).map_err(|_| undecodable())?;
+    cancel(state, caller, &info, "CancelQuery").await
 }
 
-fn cancel_flight_info(state: &ServerState, caller: &Caller, body: &[u8]) -> Result<Bytes, Status> {
+/// Cancels first: what is being ended must not wait for the disk. The statement's own end is recorded too.
+async fn cancel(state: &ServerState, caller: &Caller, info: &FlightInfo, call: &str) -> Result<bool, Status> {
+    let stopped = statement::cancel(state, caller, info)?;
+    state.record(caller, Call::Cancel { stopped }, call).await?;
+    Ok(stopped)
+}
+
+async fn cancel_flight_info(state: &ServerState, caller: &Caller, body: &[u8]) -> Result<Bytes, Status> {
     let request = CancelFlightInfoRequest::decode(body).map_err(|_| undecodable())?;
-    let stopped = statement::cancel(state, caller, &request.info.ok_or_else(undecodable)?)?;
+    let info = request.info.ok_or_else(undecodable)?;
+    let stopped = cancel(state, caller, &info, "CancelFlightInfo").await?;
     let result = if stopped {
         CancelStatus::Cancelled
     } else {

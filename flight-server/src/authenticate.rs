@@ -86,6 +86,24 @@ pub fn not_logged_in() -> Status {
     )
 }
 
+/// Why a log-in fails.
+#[derive(Debug)]
+pub enum LogInRefused {
+    /// The password was checked: it is wrong, or the name is.
+    Wrong(Status),
+    /// Turned away before that.
+    Unchecked(Status),
+}
+
+impl LogInRefused {
+    /// What the client reads.
+    pub fn into_status(self) -> Status {
+        match self {
+            Self::Wrong(status) | Self::Unchecked(status) => status,
+        }
+    }
+}
+
 /// Checks passwords. One error for a wrong password and an unknown name, after the same work.
 pub struct Authenticator {
     users: BTreeMap<String, User>,
@@ -118,14 +136,18 @@ impl Authenticator {
     }
 
     /// The principal of `attempt.user`, if `password` is right. `SRV001` if not, `LIM005` if too many log in at once.
-    pub async fn check(&self, attempt: &Attempt, password: SecretString) -> Result<Principal, Status> {
-        let too_many = || status::of_code(Code::LIM005, "too many log-ins at once", Some("try again in a moment"));
+    pub async fn check(&self, attempt: &Attempt, password: SecretString) -> Result<Principal, LogInRefused> {
+        let too_many = || {
+            let help = Some("try again in a moment");
+            LogInRefused::Unchecked(status::of_code(Code::LIM005, "too many log-ins at once", help))
+        };
+        let broken = |_| LogInRefused::Unchecked(status::internal());
         let _waiting = self.waiting.try_acquire().map_err(|_| too_many())?;
         self.refuse_while_backing_off(attempt)?;
         let permit = Arc::clone(&self.checks)
             .acquire_owned()
             .await
-            .map_err(|_| status::internal())?;
+            .map_err(|_| LogInRefused::Unchecked(status::internal()))?;
         // Others of the same name may have failed while this one waited.
         self.refuse_while_backing_off(attempt)?;
         let user = self.users.get(&attempt.user);
@@ -135,7 +157,7 @@ impl Authenticator {
             let _permit = permit;
             matches(&hash, &password)
         });
-        let matches = matches.await.map_err(|_| status::internal())?;
+        let matches = matches.await.map_err(broken)?;
         match user.filter(|_| matches) {
             Some(user) => {
                 self.backoff.lock().succeeded(attempt);
@@ -143,18 +165,19 @@ impl Authenticator {
             }
             None => {
                 self.backoff.lock().failed(attempt, Instant::now());
-                Err(status::of_code(Code::SRV001, "user name or password is wrong", None))
+                let wrong = status::of_code(Code::SRV001, "user name or password is wrong", None);
+                Err(LogInRefused::Wrong(wrong))
             }
         }
     }
 
-    fn refuse_while_backing_off(&self, attempt: &Attempt) -> Result<(), Status> {
+    fn refuse_while_backing_off(&self, attempt: &Attempt) -> Result<(), LogInRefused> {
         let Some(wait) = self.backoff.lock().wait(attempt, Instant::now()) else {
             return Ok(());
         };
         let seconds = wait.as_secs() + 1;
         let message = format!("too many failed log-ins; wait {seconds} s before the next");
-        Err(status::of_code(Code::SRV001, &message, None))
+        Err(LogInRefused::Unchecked(status::of_code(Code::SRV001, &message, None)))
     }
 }
 
@@ -239,10 +262,13 @@ mod tests {
             .check(&attempt("petr"), "Secret".into())
             .await
             .unwrap_err();
+        assert!(matches!(wrong, LogInRefused::Wrong(_)), "{wrong:?}");
+        let wrong = wrong.into_status();
         let unknown = authenticator
             .check(&attempt("nobody"), "secret".into())
             .await
-            .unwrap_err();
+            .unwrap_err()
+            .into_status();
         assert_eq!(wrong.code(), tonic::Code::Unauthenticated);
         assert_eq!((wrong.code(), wrong.message()), (unknown.code(), unknown.message()));
         let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
@@ -259,6 +285,8 @@ mod tests {
             .check(&attempt("petr"), "secret".into())
             .await
             .unwrap_err();
+        assert!(matches!(refused, LogInRefused::Unchecked(_)), "{refused:?}");
+        let refused = refused.into_status();
         assert!(
             refused.message().contains("too many failed log-ins"),
             "{}",

@@ -3,6 +3,7 @@
 //! Owns: the Flight SQL service, log-in, tickets, the `caliber` program. Never: decides what a principal may see.
 
 mod actions;
+pub mod audit;
 mod authenticate;
 mod backoff;
 pub mod cli;

@@ -16,9 +16,13 @@ use caliber_engine::Engine;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::server::NamedService;
 use tonic::transport::server::Router;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
+use crate::audit::AuditLog;
 use crate::authenticate::Authenticator;
 use crate::connections;
 use crate::front::Front;
@@ -45,6 +49,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// After the grace period, what was cancelled has this long to say so to its client.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
+/// How soon the health service tells that the audit log fails, or works again.
+const HEALTH_EVERY: Duration = Duration::from_millis(100);
 /// The engine notices a deadline within this, unless an operator computes without pause.
 const DEADLINE_GRACE: Duration = Duration::from_secs(1);
 
@@ -59,6 +65,9 @@ pub struct ServeConfig {
     pub limits: Limits,
     /// How long running statements may go on when the server shuts down.
     pub drain: Duration,
+    /// Where log-ins and calls about the catalog are recorded; the engine's own sink, for the statements. `None` records
+    /// none.
+    pub audit: Option<Arc<AuditLog>>,
 }
 
 impl ServeConfig {
@@ -69,6 +78,7 @@ impl ServeConfig {
             tls: settings.flight_tls.clone(),
             limits: settings.limits.clone(),
             drain: Duration::from_secs(30),
+            audit: None,
         }
     }
 }
@@ -102,9 +112,13 @@ pub async fn serve(
     let address = listener
         .local_addr()
         .map_err(|error| cannot_listen(&config.listen, &error.to_string()))?;
-    let state = state(engine, users, &config.limits)?;
+    let state = state(engine, users, &config)?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FlightServiceServer<Front>>().await;
+    let told = config
+        .audit
+        .clone()
+        .map(|audit| tokio::spawn(tell_health(audit, health.clone())));
     let service = FlightServiceServer::new(Front::new(FlightSql::new(Arc::clone(&state))))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(usize::MAX);
@@ -115,7 +129,10 @@ pub async fn serve(
     let signal = async move {
         // A dropped sender ends the server as well.
         let _ = stopped.await;
-        health.set_not_serving::<FlightServiceServer<Front>>().await;
+        if let Some(told) = told {
+            told.abort();
+        }
+        tell(&health, ServingStatus::NotServing).await;
     };
     let task = tokio::spawn(router.serve_with_incoming_shutdown(connections::accepted(listener), signal));
     Ok(RunningServer {
@@ -173,7 +190,37 @@ impl Drop for RunningServer {
     }
 }
 
-fn state(engine: Arc<Engine>, users: BTreeMap<String, User>, limits: &Limits) -> Result<Arc<ServerState>, Diagnostic> {
+/// Keeps the health service at what the audit log allows: a server that answers nothing does not serve.
+async fn tell_health(audit: Arc<AuditLog>, health: HealthReporter) {
+    let mut serving = true;
+    let mut look = tokio::time::interval(HEALTH_EVERY);
+    loop {
+        look.tick().await;
+        if audit.usable().is_ok() != serving {
+            serving = !serving;
+            let status = if serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            tell(&health, status).await;
+        }
+    }
+}
+
+/// Of the service by name, and of the whole server.
+async fn tell(health: &HealthReporter, status: ServingStatus) {
+    for name in ["", <FlightServiceServer<Front> as NamedService>::NAME] {
+        health.set_service_status(name, status).await;
+    }
+}
+
+fn state(
+    engine: Arc<Engine>,
+    users: BTreeMap<String, User>,
+    config: &ServeConfig,
+) -> Result<Arc<ServerState>, Diagnostic> {
+    let limits = &config.limits;
     let cannot_start = |_: tonic::Status| {
         Diagnostic::error(
             Code::INT001,
@@ -194,6 +241,7 @@ fn state(engine: Arc<Engine>, users: BTreeMap<String, User>, limits: &Limits) ->
             stall_max: limits.query_timeout,
             total_max: limits.query_timeout + DEADLINE_GRACE,
         },
+        audit: config.audit.clone(),
     }))
 }
 

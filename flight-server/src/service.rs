@@ -23,6 +23,7 @@ use caliber_engine::Listing;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::actions::{self, Stream};
+use crate::audit::Call;
 use crate::metadata::{self, keys, tables};
 use crate::state::{Caller, ServerState};
 use crate::statement::{self, MessageStream};
@@ -44,7 +45,7 @@ impl FlightSql {
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        self.state.caller(request.metadata())
+        self.state.caller(request)
     }
 
     fn promise(
@@ -57,13 +58,16 @@ impl FlightSql {
         metadata::flight_info(command, schema, request.into_inner()).map(Response::new)
     }
 
-    fn answer(
+    /// The answer to the metadata command `call`, which is recorded before it leaves.
+    async fn answer(
         &self,
         request: &Request<Ticket>,
+        call: &'static str,
         batch: impl FnOnce(&Listing) -> Result<RecordBatch, Status>,
     ) -> GetResult {
-        let listing = self.caller(request)?.session.listing();
-        metadata::stream(&batch(&listing)?).map(Response::new)
+        let caller = self.caller(request)?;
+        self.state.record(&caller, Call::Metadata, call).await?;
+        metadata::stream(&batch(&caller.session.listing())?).map(Response::new)
     }
 }
 
@@ -140,7 +144,7 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_catalogs(&self, _query: CommandGetCatalogs, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, tables::catalogs)
+        self.answer(&request, "GetCatalogs", tables::catalogs).await
     }
 
     async fn get_flight_info_schemas(
@@ -152,7 +156,8 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_schemas(&self, query: CommandGetDbSchemas, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |listing| tables::schemas(query, listing))
+        self.answer(&request, "GetDbSchemas", |listing| tables::schemas(query, listing))
+            .await
     }
 
     async fn get_flight_info_tables(&self, query: CommandGetTables, request: Request<FlightDescriptor>) -> InfoResult {
@@ -160,7 +165,8 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |listing| tables::tables(query, listing))
+        self.answer(&request, "GetTables", |listing| tables::tables(query, listing))
+            .await
     }
 
     async fn get_flight_info_table_types(
@@ -172,7 +178,7 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_table_types(&self, _query: CommandGetTableTypes, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |_| tables::table_types())
+        self.answer(&request, "GetTableTypes", |_| tables::table_types()).await
     }
 
     async fn get_flight_info_sql_info(
@@ -184,7 +190,10 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_sql_info(&self, query: CommandGetSqlInfo, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |_| sql_info::answer(&self.state.sql_info, &query.info))
+        self.answer(&request, "GetSqlInfo", |_| {
+            sql_info::answer(&self.state.sql_info, &query.info)
+        })
+        .await
     }
 
     async fn get_flight_info_primary_keys(
@@ -196,7 +205,8 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |listing| keys::primary(query, listing))
+        self.answer(&request, "GetPrimaryKeys", |listing| keys::primary(query, listing))
+            .await
     }
 
     async fn get_flight_info_exported_keys(
@@ -208,7 +218,8 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_exported_keys(&self, query: CommandGetExportedKeys, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |listing| keys::exported(query, listing))
+        self.answer(&request, "GetExportedKeys", |listing| keys::exported(query, listing))
+            .await
     }
 
     async fn get_flight_info_imported_keys(
@@ -220,7 +231,8 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_imported_keys(&self, query: CommandGetImportedKeys, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |listing| keys::imported(query, listing))
+        self.answer(&request, "GetImportedKeys", |listing| keys::imported(query, listing))
+            .await
     }
 
     async fn get_flight_info_cross_reference(
@@ -232,7 +244,8 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_cross_reference(&self, query: CommandGetCrossReference, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |listing| keys::crossed(query, listing))
+        self.answer(&request, "GetCrossReference", |listing| keys::crossed(query, listing))
+            .await
     }
 
     async fn get_flight_info_xdbc_type_info(
@@ -244,12 +257,13 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn do_get_xdbc_type_info(&self, query: CommandGetXdbcTypeInfo, request: Request<Ticket>) -> GetResult {
-        self.answer(&request, |_| {
+        self.answer(&request, "GetXdbcTypeInfo", |_| {
             self.state
                 .type_info
                 .record_batch(query.data_type)
                 .map_err(|_| status::internal())
         })
+        .await
     }
 
     async fn do_put_prepared_statement_query(
@@ -302,7 +316,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
         let caller = self.caller(&request)?;
-        let stopped = actions::cancel_query(&self.state, &caller, &query.info)?;
+        let stopped = actions::cancel_query(&self.state, &caller, &query.info).await?;
         // CancelResult: 1 is cancelled, 3 not cancellable.
         Ok(ActionCancelQueryResult {
             result: if stopped { 1 } else { 3 },
@@ -313,7 +327,7 @@ impl FlightSqlService for FlightSql {
         &self,
         request: Request<Action>,
     ) -> Result<Response<Stream<arrow_flight::Result>>, Status> {
-        actions::perform(&self.state, &request)
+        actions::perform(&self.state, &request).await
     }
 
     async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}

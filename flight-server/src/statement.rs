@@ -61,13 +61,27 @@ pub async fn flight_info(
 
 /// Plans a statement within the caller's bounds.
 pub async fn plan(state: &ServerState, caller: &Caller, sql: &str) -> Result<Prepared, Status> {
-    let mut place = state.running.start(caller.name(), Work::Plan, "")?;
+    state.recordable()?;
+    let place = state.running.start(caller.name(), Work::Plan, "");
+    let mut place = match place {
+        Ok(place) => place,
+        Err(status) => return Err(too_many(caller, sql, status).await),
+    };
     let (session, sql) = (caller.session.clone(), sql.to_owned());
     unless_cancelled(
         &mut place,
         state.workers.run(async move { session.prepare(&sql).await }),
     )
     .await
+}
+
+/// Records that a statement found no place (LIM005), and gives what its caller is told.
+async fn too_many(caller: &Caller, sql: &str, refused: Status) -> Status {
+    let error = EngineError::new(Code::LIM005, Code::LIM005.title());
+    match caller.session.refused(sql, error).await {
+        error if error.code == Code::LIM005 => refused,
+        error => status::of_engine(&error, None),
+    }
 }
 
 /// What every ticket and handle of `caller` says. Fails only where the system gives no randomness.
@@ -87,8 +101,12 @@ pub fn claims(state: &ServerState, caller: &Caller, sql: String) -> Result<Claim
 /// Runs what a ticket or handle says. Planned again, on the newest snapshot, which then holds to the end (INV-7);
 /// if the result no longer has the promised schema, `SRV004`.
 pub async fn run(state: &ServerState, caller: &Caller, claims: Claims) -> Result<MessageStream, Status> {
-    let mut place = state.running.start(caller.name(), Work::Run, &claims.statement_id)?;
-    let session = state.session_of(&caller.client, claims.default_schema.as_deref())?;
+    let place = state.running.start(caller.name(), Work::Run, &claims.statement_id);
+    let mut place = match place {
+        Ok(place) => place,
+        Err(status) => return Err(too_many(caller, &claims.sql, status).await),
+    };
+    let session = state.session_of(&caller.client, caller.address.clone(), claims.default_schema.as_deref())?;
     let parameters = claims.parameters.as_ref().map(prepared::read_parameters).transpose()?;
     let sql = claims.sql;
     let started = state

@@ -81,6 +81,16 @@ pub fn malformed(what: &str) -> Status {
     )
 }
 
+/// What cannot be recorded is not answered: SRV005.
+pub fn not_audited(reason: &str) -> Status {
+    tracing::debug!(reason, "a call was refused for want of its audit record");
+    of_code(
+        Code::SRV005,
+        "the audit log cannot be written, so nothing is answered",
+        Some("ask the operator; the server answers again once the audit log can be written"),
+    )
+}
+
 /// Our own bug. What happened goes to the log, never to the caller.
 pub fn internal() -> Status {
     of_code(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
-use caliber_engine::{AuditEnd, AuditSink, AuditStart, EngineOptions, Session};
+use async_trait::async_trait;
+use caliber_engine::{AuditEnd, AuditRefusal, AuditSink, AuditStart, EngineOptions, Session};
 use caliber_tests::engine::{ask, open, principal};
 use tempfile::TempDir;
 
@@ -128,13 +129,18 @@ async fn inv8_a_bad_value_is_an_error_never_another_value() -> Result<()> {
 /// An audit that cannot be written refuses the statement.
 struct Broken(AtomicUsize);
 
+#[async_trait]
 impl AuditSink for Broken {
-    fn started(&self, _: &AuditStart) -> std::result::Result<(), String> {
+    async fn started(&self, _: AuditStart) -> std::result::Result<(), String> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Err("the disk is full".to_owned())
     }
 
-    fn ended(&self, _: &AuditEnd) {}
+    async fn refused(&self, _: AuditRefusal) -> std::result::Result<(), String> {
+        Err("the disk is full".to_owned())
+    }
+
+    fn ended(&self, _: AuditEnd) {}
 }
 
 #[tokio::test]
@@ -148,6 +154,9 @@ async fn nothing_leaves_without_an_audit_record() -> Result<()> {
     let error = ask(&session, "SELECT id FROM shop.n LIMIT 1").await;
     ensure!(error.is_err_and(|error| error.code.as_str() == "SRV005"));
     ensure!(sink.0.load(Ordering::SeqCst) == 1);
+    // Nor is one told why he is refused.
+    let error = ask(&session, "SELECT id FROM shop.nothing").await;
+    ensure!(error.is_err_and(|error| error.code.as_str() == "SRV005"));
     Ok(())
 }
 

@@ -258,7 +258,7 @@ fn a_password_is_hashed_from_standard_input() -> Result<()> {
 
 #[test]
 fn every_command_s_help_ends_with_examples() -> Result<()> {
-    for command in ["demo", "check", "serve", "sql", "explain", "hash-password"] {
+    for command in ["demo", "check", "serve", "sql", "explain", "audit", "hash-password"] {
         let help = run(&[command, "--help"], [])?;
         ensure!(help.code == Some(0), "{command}: {help:?}");
         let examples = help.out.rsplit("Examples:").next().unwrap_or_default();

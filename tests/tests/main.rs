@@ -2,6 +2,8 @@
 //!
 //! Owns: the list. Never: what a package can test by itself.
 
+/// The audit log: what it holds, and that nothing leaves without it.
+mod audit;
 /// Three departments of a real bank, over live PostgreSQL, MariaDB and SQLite (`../shared/bank`, where it is).
 mod bank;
 /// Statements that can fail on a hidden row behave as if it were not there (INV-3, INV-5).

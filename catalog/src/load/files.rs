@@ -3,13 +3,15 @@
 //! Owns: the walk over the folder and its bounds: number, size, links that lead out. Never: parses.
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::node::Findings;
 use crate::diagnostic::{Code, Diagnostic, Place, SourceText};
 
+/// Where the audit log lies, unless the project says otherwise.
+const AUDIT_FOLDER: &str = "audit";
 /// The most files of a project.
 const FILES_MAX: usize = 2_000;
 /// The most bytes of a file.
@@ -79,6 +81,8 @@ fn walk(root: &Path, findings: &mut Findings) -> Vec<PathBuf> {
         visited += 1;
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
+            // The server's own: who checks the project need not be able to read it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && folder == root.join(AUDIT_FOLDER) => continue,
             Err(error) => {
                 unreadable(
                     findings,

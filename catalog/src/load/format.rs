@@ -68,6 +68,27 @@ static SERVER: Record = Record {
             Shape::Secret,
             "The secret behind `token` in masks: at least 32 bytes, the same for as long as tokens shall join.",
         ),
+        Field::new(
+            "audit",
+            Shape::Record(&AUDIT),
+            "Where the server writes who asked what.",
+        ),
+    ],
+};
+
+static AUDIT: Record = Record {
+    what: "`audit`",
+    fields: &[
+        Field::new(
+            "path",
+            Shape::Path,
+            "The newest file of the log; default audit/audit.jsonl. Its folder is made.",
+        ),
+        Field::new(
+            "rotate",
+            Shape::Size,
+            "The size at which the log goes on in a new file; default 256MiB.",
+        ),
     ],
 };
 

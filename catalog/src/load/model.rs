@@ -63,7 +63,7 @@ pub(super) fn build(
     Some(Project {
         name: fields.string("name")?,
         root: root.to_path_buf(),
-        server: server::settings(fields.fields("server")),
+        server: server::settings(fields.fields("server"), root),
         sources,
         tables,
         entities,

@@ -21,6 +21,7 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use super::governed_scan::GovernedScanExec;
 use super::governed_table::GovernedTable;
 use crate::EngineError;
+use crate::resolve::audit_table::AuditTable;
 
 /// Checks a logical plan, subqueries included, before and after optimisation.
 pub(crate) fn require_governed_plan(plan: &LogicalPlan) -> Result<(), EngineError> {
@@ -57,7 +58,8 @@ fn allowed(node: &LogicalPlan) -> Result<(), EngineError> {
             let provider = source_as_provider(&scan.source)?;
             let governed = provider.downcast_ref::<GovernedTable>().is_some();
             // System tables are made for the principal from what it may see, and hold no source's rows.
-            let system = provider.downcast_ref::<MemTable>().is_some();
+            let system =
+                provider.downcast_ref::<MemTable>().is_some() || provider.downcast_ref::<AuditTable>().is_some();
             if governed || system {
                 Ok(())
             } else {

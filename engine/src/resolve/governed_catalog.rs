@@ -23,6 +23,7 @@ use crate::expand::entity_view::{EntityView, entity_view};
 use crate::expand::view_cells::ViewAsker;
 use crate::govern::enforcement::{Enforcement, GrantCompiler};
 use crate::govern::governed_table::GovernedTable;
+use crate::run::audit::AuditSink;
 
 /// The schema of the entities' views.
 pub(crate) const UNIFIED: &str = "unified";
@@ -31,6 +32,8 @@ pub(crate) const UNIFIED: &str = "unified";
 pub(crate) struct GovernedCatalog {
     pub snapshot: Arc<OpenSnapshot>,
     pub standing: Standing,
+    /// Keeps the records of `caliber.audit`.
+    pub audit: Arc<dyn AuditSink>,
     state: Arc<SessionState>,
     policy_state: Arc<SessionState>,
     grants: BTreeMap<TableName, TableGrant>,
@@ -60,6 +63,7 @@ impl GovernedCatalog {
             standing,
             state: Arc::clone(&engine.state),
             policy_state: Arc::clone(&engine.policy_state),
+            audit: Arc::clone(&engine.options.audit),
             grants,
             compiled: Mutex::default(),
             views: Mutex::default(),
@@ -133,13 +137,23 @@ impl GovernedCatalog {
         Ok(view)
     }
 
+    /// Whether not even Caliber's own tables exist: no policy opens a table, or makes the principal an administrator.
+    pub fn sees_nothing(&self) -> bool {
+        self.grants.is_empty() && !self.snapshot.catalog.is_admin(&self.standing)
+    }
+
+    /// Whether `caliber.audit` exists.
+    pub fn shows_audit(&self) -> bool {
+        self.audit.keeps_records() && self.snapshot.catalog.is_admin(&self.standing)
+    }
+
     /// The schemas that hold something, sorted. A principal who sees nothing sees no schema.
     pub fn schemas(&self) -> Vec<String> {
         let mut schemas: Vec<String> = self.grants.keys().map(|table| table.schema.clone()).collect();
         if !self.tables(UNIFIED).is_empty() {
             schemas.push(UNIFIED.to_owned());
         }
-        if !schemas.is_empty() {
+        if !self.sees_nothing() {
             schemas.extend(SYSTEM_SCHEMAS.iter().map(|schema| (*schema).to_owned()));
         }
         schemas.sort_unstable();
@@ -154,10 +168,13 @@ impl GovernedCatalog {
             return self.entities().map(|(view, _)| view).filter(visible).collect();
         }
         if SYSTEM_SCHEMAS.contains(&schema) {
-            if self.grants.is_empty() {
+            if self.sees_nothing() {
                 return Vec::new();
             }
-            return system_tables(schema).iter().map(|table| (*table).to_owned()).collect();
+            return system_tables(self, schema)
+                .iter()
+                .map(|table| (*table).to_owned())
+                .collect();
         }
         self.grants
             .keys()
@@ -189,7 +206,7 @@ impl GovernedCatalog {
             return Ok(self.view(table)?.map(|view| view as Arc<dyn TableProvider>));
         }
         if SYSTEM_SCHEMAS.contains(&schema) {
-            return if self.grants.is_empty() {
+            return if self.sees_nothing() {
                 Ok(None)
             } else {
                 system_table(self, schema, table)

@@ -56,9 +56,9 @@ pub(crate) fn listing(catalog: &GovernedCatalog) -> Listing {
             tables.push(entity_table(&name, entity, &view.schema()));
         }
     }
-    let system_schemas = if tables.is_empty() { &[] } else { SYSTEM_SCHEMAS };
+    let system_schemas = if catalog.sees_nothing() { &[] } else { SYSTEM_SCHEMAS };
     for schema in system_schemas {
-        for table in system_tables(schema) {
+        for table in system_tables(catalog, schema) {
             if let Ok(Some(provider)) = system_table(catalog, schema, table) {
                 tables.push(plain_table(TableName::new(*schema, *table), &provider.schema()));
             }

@@ -3,6 +3,7 @@
 //! Owns: the principal's catalog, its listing, the catalog's tables about itself. Never: says of a hidden name anything
 //! but what it says of an absent one (INV-4).
 
+pub(crate) mod audit_table;
 pub(crate) mod governed_catalog;
 pub(crate) mod listing;
 pub(crate) mod system_tables;

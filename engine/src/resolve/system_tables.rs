@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 
+use super::audit_table::{AUDIT, AuditTable};
 use super::governed_catalog::{GovernedCatalog, UNIFIED};
 use crate::EngineError;
 use crate::run::wire_types::{sql_type_name, wire_type};
@@ -16,9 +17,10 @@ use crate::run::wire_types::{sql_type_name, wire_type};
 /// The schemas that Caliber itself fills.
 pub(crate) const SYSTEM_SCHEMAS: &[&str] = &["caliber", "information_schema"];
 
-/// The tables of one of them, sorted.
-pub(crate) fn system_tables(schema: &str) -> &'static [&'static str] {
+/// The tables of one of them that exist for the principal, sorted.
+pub(crate) fn system_tables(catalog: &GovernedCatalog, schema: &str) -> &'static [&'static str] {
     match schema {
+        "caliber" if catalog.shows_audit() => &[AUDIT, "columns", "sources", "tables"],
         "caliber" => &["columns", "sources", "tables"],
         "information_schema" => &["columns", "schemata", "tables"],
         _ => &[],
@@ -32,6 +34,9 @@ pub(crate) fn system_table(
     table: &str,
 ) -> Result<Option<Arc<dyn TableProvider>>, EngineError> {
     let batch = match (schema, table) {
+        ("caliber", AUDIT) if catalog.shows_audit() => {
+            return Ok(Some(Arc::new(AuditTable(Arc::clone(&catalog.audit)))));
+        }
         ("caliber", "sources") => sources(catalog),
         ("caliber", "tables") => tables(catalog),
         ("caliber", "columns") => columns(catalog),

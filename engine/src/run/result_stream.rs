@@ -13,7 +13,7 @@ use caliber_catalog::diagnostic::Code;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::audit::{AuditEnd, AuditSink};
+use super::audit::OpenRecord;
 use super::query_run::QueryRun;
 use super::receipt::{Receipt, SourceReceipt};
 use super::wire_types::to_wire;
@@ -25,15 +25,14 @@ pub struct QueryStream {
     inner: BoxStream<'static, Result<RecordBatch, EngineError>>,
     schema: SchemaRef,
     run: Arc<QueryRun>,
-    audit: Arc<dyn AuditSink>,
+    record: Option<OpenRecord>,
     deadline: Pin<Box<tokio::time::Sleep>>,
     started: Instant,
     rows_max: u64,
     bytes_max: u64,
     rows: u64,
     bytes: u64,
-    masked_columns: usize,
-    withheld: Withheld,
+    hidden: Hidden,
     ended: Option<Duration>,
 }
 
@@ -44,31 +43,35 @@ pub(crate) struct ResultBounds {
     pub bytes_max: u64,
 }
 
+/// What the receipt says is not shown.
+pub(crate) struct Hidden {
+    pub masked_columns: usize,
+    pub withheld: Withheld,
+}
+
 impl QueryStream {
     pub(crate) fn new(
         inner: BoxStream<'static, Result<RecordBatch, EngineError>>,
         schema: SchemaRef,
         run: Arc<QueryRun>,
-        audit: Arc<dyn AuditSink>,
+        record: OpenRecord,
         started: Instant,
         bounds: ResultBounds,
-        masked_columns: usize,
-        withheld: Withheld,
+        hidden: Hidden,
     ) -> Self {
         let deadline = Box::pin(tokio::time::sleep_until(run.deadline.into()));
         Self {
             inner,
             schema,
             run,
-            audit,
+            record: Some(record),
             deadline,
             started,
             rows_max: bounds.rows_max,
             bytes_max: bounds.bytes_max,
             rows: 0,
             bytes: 0,
-            masked_columns,
-            withheld,
+            hidden,
             ended: None,
         }
     }
@@ -103,8 +106,8 @@ impl QueryStream {
             rows: self.rows,
             elapsed: self.ended.unwrap_or_else(|| self.started.elapsed()),
             sources,
-            masked_columns: self.masked_columns,
-            withheld: self.withheld.load(Relaxed),
+            masked_columns: self.hidden.masked_columns,
+            withheld: self.hidden.withheld.load(Relaxed),
         }
     }
 
@@ -121,12 +124,10 @@ impl QueryStream {
         if self.ended.is_none() {
             self.ended = Some(self.started.elapsed());
             self.inner = futures::stream::empty().boxed();
-            self.audit.ended(&AuditEnd {
-                query_id: self.run.query_id.clone(),
-                rows: self.rows,
-                bytes: self.bytes,
-                outcome,
-            });
+            if let Some(record) = self.record.take() {
+                let sources = self.run.counts().into_keys().collect();
+                record.end(self.rows, self.bytes, sources, outcome);
+            }
         }
     }
 

@@ -25,6 +25,7 @@ mod resolve_identifiers;
 mod resolve_relations;
 mod resolve_tables;
 mod rewrite_placeholders;
+mod statement_text;
 
 pub(crate) use functions::{
     aggregate_functions, bounded, bounded_concatenation, expr_planners, refused, scalar_functions, window_functions,
@@ -34,6 +35,8 @@ pub(crate) use parse_statement::{Admitted, ExplainMode, parse_expression};
 pub(crate) use query_text::QueryText;
 pub(crate) use resolve_identifiers::resolve_identifiers;
 pub(crate) use resolve_tables::{VisibleNames, resolve_schema, resolve_table};
+pub use statement_text::StatementText;
+pub(crate) use statement_text::hex;
 
 use crate::EngineError;
 

@@ -58,10 +58,10 @@ impl Demo {
             (None, None) => return Err(Failure::Usage("no folder for the bank".to_owned())),
         };
         let bank = self.make(folder).await?;
-        let engine = project::open(Some(&bank.folder)).await?;
-        let server = match serve::start(engine.clone(), self.listen.clone()).await {
+        let (engine, audit) = project::open_audited(Some(&bank.folder), None).await?;
+        let server = match serve::start(engine.clone(), audit.clone(), self.listen.clone()).await {
             Err(_) if self.listen.is_none() => {
-                let server = serve::start(engine, Some("127.0.0.1:0".to_owned())).await?;
+                let server = serve::start(engine, audit.clone(), Some("127.0.0.1:0".to_owned())).await?;
                 note!("port 50051 is taken; using {}", server.address().port());
                 server
             }
@@ -72,6 +72,7 @@ impl Demo {
         out.write_all(what_next(&bank, &server).as_bytes())?;
         out.flush()?;
         serve::until_signal(server).await;
+        audit.close();
         Ok(())
     }
 

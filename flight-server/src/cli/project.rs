@@ -13,6 +13,7 @@ use caliber_connectors::FACTORIES;
 use caliber_engine::{Engine, EngineOptions, Session, connector_kinds};
 
 use super::failure::{self, Failure};
+use crate::audit::AuditLog;
 
 /// The file every project has.
 const MAIN_FILE: &str = "caliber.yaml";
@@ -35,11 +36,36 @@ pub fn load(folder: &Path) -> Result<(Project, Vec<Diagnostic>), Failure> {
     caliber_catalog::load(folder, &ProcessEnvironment, &connector_kinds(FACTORIES)).map_err(Failure::Findings)
 }
 
-/// Loads and opens a project. Warnings go to standard error.
+/// Loads and opens a project. Warnings go to standard error. Nothing is recorded: who runs this holds the project's files
+/// and credentials, and the log with them.
 pub async fn open(given: Option<&Path>) -> Result<Arc<Engine>, Failure> {
     let (project, warnings) = load(&folder(given)?)?;
     failure::print(&warnings);
-    let opened = Engine::open(Arc::new(project), FACTORIES, EngineOptions::default()).await;
+    open_engine(project, EngineOptions::default()).await
+}
+
+/// Loads and opens a project for a server, with its audit log, or the one in `file`.
+pub async fn open_audited(
+    given: Option<&Path>,
+    file: Option<PathBuf>,
+) -> Result<(Arc<Engine>, Arc<AuditLog>), Failure> {
+    let (project, warnings) = load(&folder(given)?)?;
+    failure::print(&warnings);
+    let mut settings = project.server.audit.clone();
+    if let Some(file) = file {
+        settings.path = std::path::absolute(file)?;
+    }
+    let audit = AuditLog::open(&settings, &project.name).map_err(Failure::of)?;
+    let options = EngineOptions {
+        audit: audit.clone(),
+        ..EngineOptions::default()
+    };
+    let engine = open_engine(project, options).await?;
+    Ok((engine, audit))
+}
+
+async fn open_engine(project: Project, options: EngineOptions) -> Result<Arc<Engine>, Failure> {
+    let opened = Engine::open(Arc::new(project), FACTORIES, options).await;
     let (engine, warnings) = opened.map_err(Failure::Findings)?;
     failure::print(&warnings);
     Ok(engine)

@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::failure::{Failure, note};
 use super::project;
+use crate::audit::AuditLog;
 use crate::{RunningServer, ServeConfig, serve};
 
 /// Serve a project over Arrow Flight SQL
@@ -26,24 +27,33 @@ pub struct Serve {
     /// Address and port, instead of the project's; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// The audit log's newest file, instead of the project's
+    #[arg(long, value_name = "FILE")]
+    audit_file: Option<PathBuf>,
 }
 
 impl Serve {
     /// Serves until a signal, then drains.
     pub async fn run(self) -> Result<(), Failure> {
-        let engine = project::open(self.project.as_deref()).await?;
-        let server = start(engine, self.listen).await?;
+        let (engine, audit) = project::open_audited(self.project.as_deref(), self.audit_file).await?;
+        let server = start(engine, audit.clone(), self.listen).await?;
         announce(&server)?;
         until_signal(server).await;
+        audit.close();
         Ok(())
     }
 }
 
-/// Starts serving `engine` as its project says, but for `listen`.
-pub async fn start(engine: Arc<Engine>, listen: Option<String>) -> Result<RunningServer, Failure> {
+/// Starts serving `engine`, which records in `audit`, as its project says, but for `listen`.
+pub async fn start(
+    engine: Arc<Engine>,
+    audit: Arc<AuditLog>,
+    listen: Option<String>,
+) -> Result<RunningServer, Failure> {
     let snapshot = engine.snapshot();
     let mut config = ServeConfig::of(&snapshot.project.server);
     config.listen = listen.unwrap_or(config.listen);
+    config.audit = Some(audit);
     serve(engine, snapshot.project.users.clone(), config)
         .await
         .map_err(Failure::of)

@@ -13,6 +13,9 @@ use super::{DemoError, DemoQuery, DemoUser};
 /// Says that the folder is a demo bank and may be replaced.
 const MARKER: &str = "demo-bank.txt";
 
+/// The audit log of servers of the bank; it stays.
+const AUDIT: &str = "audit";
+
 /// What a folder of a demo bank holds; nothing else is ever removed.
 const CONTENTS: &[&str] = &[
     MARKER,
@@ -22,6 +25,7 @@ const CONTENTS: &[&str] = &[
     "policies",
     "queries",
     "data",
+    AUDIT,
 ];
 
 const FILES: &[(&str, &str)] = &[
@@ -118,7 +122,7 @@ pub(super) fn clear(folder: &Path) -> Result<(), DemoError> {
         return Err(DemoError::Occupied(folder.to_owned()));
     }
     // The marker stays: a bank that was cut short may be replaced too.
-    for name in CONTENTS.iter().filter(|name| **name != MARKER) {
+    for name in CONTENTS.iter().filter(|name| ![MARKER, AUDIT].contains(name)) {
         let path = folder.join(name);
         let removed = if path.is_dir() {
             fs::remove_dir_all(&path)

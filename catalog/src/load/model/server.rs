@@ -4,13 +4,15 @@
 
 use secrecy::SecretString;
 
+use std::path::Path;
+
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::load::node::Findings;
 use crate::load::value::Fields;
-use crate::project::{Limits, ServerSettings, TlsSettings};
+use crate::project::{AuditSettings, Limits, ServerSettings, TlsSettings};
 
 /// `server`, silent or not.
-pub(super) fn settings(fields: Option<&Fields>) -> ServerSettings {
+pub(super) fn settings(fields: Option<&Fields>, root: &Path) -> ServerSettings {
     let flight = fields.and_then(|fields| fields.fields("flight"));
     let defaults = ServerSettings::default();
     ServerSettings {
@@ -34,6 +36,7 @@ pub(super) fn settings(fields: Option<&Fields>) -> ServerSettings {
         mask_key: fields
             .and_then(|fields| fields.secret("mask_key"))
             .map(|key| SecretString::from(key.text.clone())),
+        audit: audit(fields.and_then(|fields| fields.fields("audit")), root),
     }
 }
 
@@ -51,6 +54,18 @@ pub(super) fn check_mask_key(fields: &Fields, findings: &mut Findings) {
         .at(key.place.clone())
         .label("not shown");
         findings.add(finding.help("draw one at random: `openssl rand -hex 32`"));
+    }
+}
+
+fn audit(fields: Option<&Fields>, root: &Path) -> AuditSettings {
+    let defaults = AuditSettings::default();
+    AuditSettings {
+        path: fields
+            .and_then(|fields| fields.path("path").cloned())
+            .unwrap_or_else(|| root.join(defaults.path)),
+        rotate_bytes: fields
+            .and_then(|fields| fields.size("rotate"))
+            .unwrap_or(defaults.rotate_bytes),
     }
 }
 
