@@ -280,7 +280,7 @@ impl Writer {
                 state.failing = Some((reason.clone(), since));
                 let waiting: Vec<Job> = state.jobs.drain(..).collect();
                 let failed = kept.into_iter().map(|(at, mut job)| {
-                    job.body = std::mem::take(&mut bodies[at]);
+                    job.body = bodies.get_mut(at).map(std::mem::take).unwrap_or_default();
                     job
                 });
                 let (ends, others): (Vec<Job>, Vec<Job>) = failed.chain(waiting).partition(Job::is_end);

@@ -176,7 +176,10 @@ impl Tail {
         records.retain(|record| self.wanted(record));
         let first = records.len().saturating_sub(self.lines);
         self.show(records.get(first..).unwrap_or_default())?;
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             tokio::select! {
                 () = tokio::time::sleep(FOLLOW_EVERY) => {}
                 _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -187,7 +190,6 @@ impl Tail {
             records.retain(|record| self.wanted(record));
             self.show(&records)?;
         }
-        Ok(())
     }
 
     fn wanted(&self, record: &Value) -> bool {

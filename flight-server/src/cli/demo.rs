@@ -67,11 +67,12 @@ impl Demo {
             }
             other => other?,
         };
+        let signals = serve::Signals::hear()?;
         serve::announce(&server)?;
         let mut out = std::io::stdout();
         out.write_all(what_next(&bank, &server).as_bytes())?;
         out.flush()?;
-        serve::until_signal(server).await;
+        serve::until_signal(server, signals).await;
         audit.close();
         Ok(())
     }

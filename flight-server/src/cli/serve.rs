@@ -37,8 +37,9 @@ impl Serve {
     pub async fn run(self) -> Result<(), Failure> {
         let (engine, audit) = project::open_audited(self.project.as_deref(), self.audit_file).await?;
         let server = start(engine, audit.clone(), self.listen).await?;
+        let signals = Signals::hear()?;
         announce(&server)?;
-        until_signal(server).await;
+        until_signal(server, signals).await;
         audit.close();
         Ok(())
     }
@@ -68,9 +69,9 @@ pub fn announce(server: &RunningServer) -> Result<(), Failure> {
 }
 
 /// Returns once the server ended: by itself, or drained after SIGINT or SIGTERM.
-pub async fn until_signal(mut server: RunningServer) {
+pub async fn until_signal(mut server: RunningServer, mut signals: Signals) {
     tokio::select! {
-        () = signal() => {}
+        () = signals.next() => {}
         () = server.ended() => return,
     }
     let running = server.running_statements();
@@ -83,26 +84,50 @@ pub async fn until_signal(mut server: RunningServer) {
     // A second signal does not wait.
     tokio::select! {
         () = server.shutdown() => {}
-        () = signal() => {}
+        () = signals.next() => {}
     }
+}
+
+/// SIGINT and SIGTERM, heard from when this is made: before anybody is told that the server runs.
+#[cfg(unix)]
+pub struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+impl Signals {
+    /// Hears them from now on.
+    pub fn hear() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
+/// Ctrl-C.
 #[cfg(not(unix))]
-async fn signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+pub struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    /// Hears it from now on.
+    pub fn hear() -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
     }
 }

@@ -8,6 +8,7 @@ mod victim;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -91,23 +92,25 @@ pub async fn killed(kills: u64, seed: u64, say: &(dyn Fn(&str) + Sync)) -> Resul
     let mut found = Killed::default();
     for round in 0..kills {
         let server = Victim::start(&project, &log.path)?;
-        let received: Arc<Mutex<Vec<String>>> = Arc::default();
-        let clients = USERS.map(|user| tokio::spawn(load(server.uri.clone(), user, round, received.clone())));
+        let shared: Arc<Round> = Arc::default();
+        let clients = USERS.map(|user| tokio::spawn(load(server.uri.clone(), user, round, shared.clone())));
         let asked = Instant::now();
-        while received.lock().is_empty() {
+        while shared.received.lock().is_empty() {
             ensure!(
                 asked.elapsed() < Duration::from_secs(60),
-                "no client got a row (seed {seed}, kill {round})"
+                "no client got a row (seed {seed}, kill {round}): {}",
+                shared.trouble.lock()
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
         server.kill()?;
+        shared.over.store(true, Ordering::SeqCst);
         for client in clients {
             client.await?;
         }
         let started = log.started()?;
-        let received = std::mem::take(&mut *received.lock());
+        let received = std::mem::take(&mut *shared.received.lock());
         for marker in &received {
             ensure!(
                 started.contains(marker),
@@ -123,7 +126,7 @@ pub async fn killed(kills: u64, seed: u64, say: &(dyn Fn(&str) + Sync)) -> Resul
             received.len()
         ));
     }
-    Victim::start(&project, &log.path)?.stop()?;
+    Victim::start(&project, &log.path)?.stop().await?;
     let whole = log.whole()?;
     log.verified()?;
     found.records = whole.records;
@@ -132,33 +135,53 @@ pub async fn killed(kills: u64, seed: u64, say: &(dyn Fn(&str) + Sync)) -> Resul
     Ok(found)
 }
 
-/// Streams payments until the server is gone; notes each statement of which a row came.
-async fn load(uri: String, user: &'static str, round: u64, received: Arc<Mutex<Vec<String>>>) {
-    let Ok(client) = Client::connect(&uri, user).await else {
-        return;
-    };
+/// What the clients of one round share.
+#[derive(Default)]
+struct Round {
+    /// Statements of which a row came.
+    received: Mutex<Vec<String>>,
+    /// Whether the server was killed.
+    over: AtomicBool,
+    /// The last thing that went wrong before that.
+    trouble: Mutex<String>,
+}
+
+/// Streams payments as `user` until the server was killed.
+async fn load(uri: String, user: &'static str, round: u64, shared: Arc<Round>) {
+    let mut client = None;
     for number in 0.. {
         let marker = format!("m_{round}_{user}_{number}");
-        let sql = format!("SELECT payment_id AS {marker}, * FROM settlement.payment WHERE amount < {number}");
-        let mut inner = client.inner.clone();
-        let Ok(info) = inner.execute(sql, None).await else {
-            return;
+        let outcome = match &client {
+            None => Client::connect(&uri, user)
+                .await
+                .map(|connected| client = Some(connected)),
+            Some(client) => stream(client, &marker, number, &shared).await,
         };
-        let Some(ticket) = info.endpoint.into_iter().find_map(|endpoint| endpoint.ticket) else {
+        if shared.over.load(Ordering::SeqCst) {
             return;
-        };
-        let Ok(mut stream) = inner.do_get(ticket).await else {
-            return;
-        };
-        let mut noted = false;
-        while let Some(batch) = stream.next().await {
-            let Ok(batch) = batch else { return };
-            if batch.num_rows() > 0 && !noted {
-                received.lock().push(marker.clone());
-                noted = true;
-            }
+        }
+        if let Err(error) = outcome {
+            *shared.trouble.lock() = format!("{user}: {error:#}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Reads a statement to its end, and notes `marker` as soon as it gave a row.
+async fn stream(client: &Client, marker: &str, number: u64, shared: &Round) -> Result<()> {
+    let sql = format!("SELECT payment_id AS {marker}, * FROM settlement.payment WHERE amount < {number}");
+    let mut inner = client.inner.clone();
+    let info = inner.execute(sql, None).await?;
+    let ticket = info.endpoint.into_iter().find_map(|endpoint| endpoint.ticket);
+    let mut stream = inner.do_get(ticket.context("no ticket")?).await?;
+    let mut noted = false;
+    while let Some(batch) = stream.next().await {
+        if batch?.num_rows() > 0 && !noted {
+            shared.received.lock().push(marker.to_owned());
+            noted = true;
+        }
+    }
+    Ok(())
 }
 
 /// What a full disk showed.
@@ -246,7 +269,7 @@ pub async fn full_disk(say: &(dyn Fn(&str) + Sync)) -> Result<Full> {
         server.is_serving().await?,
         "the server does not say that it serves again"
     );
-    server.stop()?;
+    server.stop().await?;
     let whole = log.whole()?;
     ensure!(whole.unfinished == 0, "{} statements have no end", whole.unfinished);
     log.verified()?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use caliber_server::demo::{self, Progress};
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -98,7 +99,7 @@ impl Victim {
     }
 
     /// SIGTERM, and waits for a good end.
-    pub fn stop(mut self) -> Result<()> {
+    pub async fn stop(mut self) -> Result<()> {
         let id = self.child.id().to_string();
         ensure!(Command::new("kill").args(["-TERM", &id]).status()?.success());
         let asked = Instant::now();
@@ -108,13 +109,14 @@ impl Victim {
                 return Ok(());
             }
             ensure!(asked.elapsed() < STOP_MAX, "it did not end");
-            std::thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// What its health service says of the whole server.
     pub async fn is_serving(&self) -> Result<bool> {
-        let mut client = HealthClient::connect(self.uri.replace("grpc://", "http://")).await?;
+        let address = self.uri.replace("grpc://", "http://");
+        let mut client = HealthClient::new(Channel::from_shared(address)?.connect().await?);
         let asked = HealthCheckRequest { service: String::new() };
         let answer = client.check(asked).await?.into_inner();
         Ok(answer.status() == ServingStatus::Serving)
