@@ -17,7 +17,11 @@ pub fn prove(workspace: &Workspace, task: &str, options: &[String]) -> Result<()
     let consent = if refused { Consent::Refused } else { Consent::Given };
     databases::provide(workspace, consent)?;
     let dev = options.iter().any(|option| option == "--dev");
-    let (profile, folder): (&[&str], _) = if dev { (&[], "debug") } else { (&["--release"], "release") };
+    let (profile, folder): (&[&str], _) = if dev {
+        (&[], "debug")
+    } else {
+        (&["--release"], "release")
+    };
     run(workspace.cargo().args(["build", "--locked"]).args(profile))?;
     run(workspace
         .cargo()

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
 
 /// Whether `expr` cannot fail and cannot tell anything but its own truth: comparisons of a column of `schema` with a
 /// literal of the same type, `IN` over such literals, `BETWEEN`, `IS [NOT] NULL`, `LIKE` with a constant pattern, and
-/// their boolean combinations. A predicate without a column is not: it would be evaluated where no row is visible.
+/// their boolean combinations. Another predicate without a column is not: it would be evaluated where no row is visible.
 pub(crate) fn is_leakproof(expr: &Expr, schema: &DFSchema) -> bool {
     match expr {
         Expr::BinaryExpr(binary) => match binary.op {
@@ -24,6 +24,8 @@ pub(crate) fn is_leakproof(expr: &Expr, schema: &DFSchema) -> bool {
         | Expr::IsNotTrue(inner)
         | Expr::IsNotFalse(inner) => is_leakproof(inner, schema),
         Expr::IsNull(inner) | Expr::IsNotNull(inner) => is_column(inner),
+        // What the optimizer made of a predicate that was accepted (`id <= NULL`): it can neither fail nor tell.
+        Expr::Literal(ScalarValue::Boolean(_), _) => true,
         Expr::Column(_) => expr
             .get_type(schema)
             .is_ok_and(|found| found == arrow::datatypes::DataType::Boolean),
@@ -80,6 +82,8 @@ mod tests {
         check(&col("id").in_list(vec![lit(1_i64), lit(2_i64)], true), true);
         check(&col("name").is_null().or(not(col("open"))), true);
         check(&col("name").like(lit("a%")), true);
+        check(&lit(false), true);
+        check(&lit(ScalarValue::Boolean(None)), true);
     }
 
     #[test]
