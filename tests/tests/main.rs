@@ -12,6 +12,8 @@ mod bounds;
 mod broken_projects;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
+/// Random queries by random principals, against plain DataFusion over what is visible (INV-3, INV-5).
+mod fuzz;
 /// What several policies at once mean, over two departments.
 mod policies;
 /// `queries/slt/**/*.slt`, the principal as the connection's name.

@@ -3,7 +3,7 @@
 //! Owns: the task `fuzz`, its counts and what they must reach. Never: an expectation copied from the output under test.
 //!
 //! `data` draws the rows, `policy` and `view` say by hand what a principal sees of them, `sources` loads them, `config` chooses how
-//! a query is run, `generate` and `expressions` draw it as an `ast`, `reference` answers it without us, `outcome`
+//! a query is run, `generate`, `grouping` and `expressions` draw it as an `ast`, `reference` answers it without us, `outcome`
 //! compares, `world` joins all of it for one query, `shrink` makes a difference readable.
 
 mod ast;
@@ -12,6 +12,7 @@ mod data;
 mod exact;
 mod expressions;
 mod generate;
+mod grouping;
 mod outcome;
 mod policy;
 mod reference;
@@ -37,8 +38,8 @@ use world::{Compared, World};
 /// Queries that run at once.
 const TASKS: u64 = 2;
 
-/// The run ends early after so many differences.
-const DIFFERENCES_MAX: usize = 5;
+/// The run ends early after so many differences, if nothing else is asked for.
+const DIFFERENCES_MAX: u64 = 5;
 
 /// From so many queries on, every feature of the generator must have been met.
 const QUERIES_FOR_FEATURES: u64 = 500;
@@ -52,23 +53,35 @@ pub struct Options {
     pub seed: u64,
     /// The number of the first query: with `queries` 1, one alone is seen again.
     pub from: u64,
+    /// The run ends after so many differences.
+    pub differences: u64,
 }
 
-impl Options {
-    /// Reads `--queries N`, `--seed S`, `--from N`.
-    pub fn parse(words: &[String]) -> Result<Self> {
-        let mut options = Self {
+impl Default for Options {
+    fn default() -> Self {
+        Self {
             queries: 20_000,
             seed: 1,
             from: 0,
-        };
+            differences: DIFFERENCES_MAX,
+        }
+    }
+}
+
+impl Options {
+    /// Reads `--queries N`, `--seed S`, `--from N`, `--differences N`.
+    pub fn parse(words: &[String]) -> Result<Self> {
+        let mut options = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let place = match word.as_str() {
                 "--queries" => &mut options.queries,
                 "--seed" => &mut options.seed,
                 "--from" => &mut options.from,
-                other => bail!("`{other}` is not an option of `fuzz`; it takes --queries N, --seed S, --from N"),
+                "--differences" => &mut options.differences,
+                other => {
+                    bail!("`{other}` is not an option of `fuzz`; it takes --queries, --seed, --from, --differences")
+                }
             };
             let value = words.next().with_context(|| format!("{word} takes a number"))?;
             *place = value
@@ -230,6 +243,7 @@ pub async fn fuzz(options: &Options) -> Result<Report> {
     let next = Arc::new(AtomicU64::new(options.from));
     let end = options.from.saturating_add(options.queries);
     let report = Arc::new(Mutex::new((Report::new(options.seed), Instant::now())));
+    let most = options.differences;
     let tasks = (0..TASKS).map(|_| {
         let (world, next, report) = (Arc::clone(&world), Arc::clone(&next), Arc::clone(&report));
         tokio::spawn(async move {
@@ -244,7 +258,7 @@ pub async fn fuzz(options: &Options) -> Result<Report> {
                     say(difference);
                 }
                 shared.0.add(compared);
-                if shared.0.differences.len() >= DIFFERENCES_MAX {
+                if shared.0.differences.len() as u64 >= most {
                     next.store(end, Ordering::Relaxed);
                 }
                 if shared.1.elapsed() > Duration::from_secs(10) {

@@ -313,6 +313,7 @@ pub struct Visible {
 #[derive(Clone, Debug)]
 pub struct View {
     pub base: Box<Visible>,
+    /// Over `entity.NAME`; `$1`, `$2`, `$3` stand for NULL as text, whole number and date.
     pub sql: String,
 }
 

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Constraint, Constraints, DFSchema, ParamValues, ScalarValue};
+use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, ScalarUDF, TableProviderFilterPushDown, TableType};
@@ -119,7 +120,7 @@ impl Reference {
         for table in self.visible(shape, share).iter() {
             let base = match &table.view {
                 Some(view) => {
-                    views.push(format!("CREATE VIEW {} AS {}", table.name(), view.sql));
+                    views.push((table.schema.clone(), table.table.clone(), view.sql.clone()));
                     &view.base
                 }
                 None => table,
@@ -132,8 +133,16 @@ impl Reference {
             let schema = catalog.schema(&base.schema).context("a schema is lost")?;
             schema.register_table(base.table.clone(), Arc::new(Copy::new(base, member.simple_first)?))?;
         }
-        for view in views {
-            context.sql(&view).await?;
+        for (schema, name, sql) in views {
+            let nulls = vec![
+                ScalarValue::Utf8(None),
+                ScalarValue::Int64(None),
+                ScalarValue::Date32(None),
+            ];
+            let plan = context.sql(&sql).await?.into_unoptimized_plan();
+            let plan = plan.with_param_values(ParamValues::from(nulls))?;
+            let schema = catalog.schema(&schema).context("a schema is lost")?;
+            schema.register_table(name, Arc::new(ViewTable::new(plan, None)))?;
         }
         self.contexts.lock().insert((shape, share, member), context.clone());
         Ok(context)
@@ -322,6 +331,7 @@ fn is_simple(expr: &Expr, schema: &DFSchema) -> bool {
     };
     match expr {
         Expr::Column(_) => expr.get_type(schema).is_ok_and(|kind| kind == DataType::Boolean),
+        Expr::Literal(ScalarValue::Boolean(_), _) => true,
         Expr::Not(inner)
         | Expr::IsTrue(inner)
         | Expr::IsFalse(inner)

@@ -40,7 +40,7 @@ impl Sees<'_> {
             let shown = rules.iter().filter(open).filter(|rule| shows(rule, column)).count();
             items.push(match shown {
                 _ if column == "label" => format!("{sql} AS {name}"),
-                0 if !rules.is_empty() => format!("arrow_cast(NULL, '{data_type}') AS {name}"),
+                0 if !rules.is_empty() => format!("{} AS {name}", null(&data_type)),
                 _ if shown == rules.len() => format!("{sql} AS {name}"),
                 _ => format!("CASE WHEN entity.{column}_clear THEN {sql} END AS {name}"),
             });
@@ -107,6 +107,15 @@ impl Sees<'_> {
             rows: rows.collect(),
             ..client.clone()
         }
+    }
+}
+
+/// The parameter of the view's query that is NULL of that type.
+fn null(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Utf8 => "$1",
+        DataType::Int64 => "$2",
+        _ => "$3",
     }
 }
 
