@@ -29,41 +29,6 @@ pub struct Statement {
     pub prepared: bool,
 }
 
-/// Every feature that a long run must have met.
-pub const FEATURES: &[&str] = &[
-    "aggregate",
-    "anti join",
-    "bare limit",
-    "correlated scalar",
-    "count",
-    "cross join",
-    "derived table",
-    "distinct",
-    "exists",
-    "full join",
-    "group by",
-    "having",
-    "in subquery",
-    "inner join",
-    "left join",
-    "limit",
-    "offset",
-    "order by",
-    "other source",
-    "parameters",
-    "prepared",
-    "right join",
-    "scalar subquery",
-    "self join",
-    "semi join",
-    "set operation",
-    "star",
-    "two sources",
-    "unified",
-    "window",
-    "with",
-];
-
 /// A column in scope.
 #[derive(Clone, Debug)]
 pub struct Known {

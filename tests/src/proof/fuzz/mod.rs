@@ -31,7 +31,6 @@ use anyhow::{Context, Result, bail, ensure};
 use parking_lot::Mutex;
 
 use config::Coverage;
-use generate::FEATURES;
 use outcome::Class;
 use world::{Compared, World};
 
@@ -43,6 +42,41 @@ const DIFFERENCES_MAX: u64 = 5;
 
 /// From so many queries on, every feature of the generator must have been met.
 const QUERIES_FOR_FEATURES: u64 = 500;
+
+/// Every feature that a long run must have met.
+const FEATURES: &[&str] = &[
+    "aggregate",
+    "anti join",
+    "bare limit",
+    "correlated scalar",
+    "count",
+    "cross join",
+    "derived table",
+    "distinct",
+    "exists",
+    "full join",
+    "group by",
+    "having",
+    "in subquery",
+    "inner join",
+    "left join",
+    "limit",
+    "offset",
+    "order by",
+    "other source",
+    "parameters",
+    "prepared",
+    "right join",
+    "scalar subquery",
+    "self join",
+    "semi join",
+    "set operation",
+    "star",
+    "two sources",
+    "unified",
+    "window",
+    "with",
+];
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -49,10 +49,13 @@ pub struct Member {
     pub reader: Reader,
 }
 
+/// Tables by shape and share.
+type Seen = HashMap<(Shape, i64), Arc<Vec<Visible>>>;
+
 /// What is visible under a shape and share, and the contexts over it.
 pub struct Reference {
     data: Arc<Data>,
-    seen: Mutex<HashMap<(Shape, i64), Arc<Vec<Visible>>>>,
+    seen: Mutex<Seen>,
     contexts: Mutex<HashMap<(Shape, i64, Member), SessionContext>>,
 }
 
