@@ -14,6 +14,8 @@ mod bounds;
 mod broken_projects;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
+/// Random queries by random principals, against plain DataFusion over what is visible (INV-3, INV-5).
+mod fuzz;
 /// Rows open in groups only.
 mod groups;
 /// Hostile text in every place a value or name can stand (INV-5).

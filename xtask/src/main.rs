@@ -3,6 +3,7 @@
 //! Owns: the words `check`, `tidy`, `test` and what each runs. Never: part of what ships; nothing depends on it.
 
 mod check;
+mod mutants;
 mod proof;
 mod provision;
 mod run;
@@ -29,6 +30,7 @@ usage: cargo xtask <task>
 
   the proof of governance, on a release build (--dev: the everyday profile); each takes --seed S:
   fuzz       [--queries N]  governed against plain DataFusion over a filtered, masked copy
+  mutants                   the fuzzer finds each of twelve seeded leaks
   leak       [--queries N]  two databases that differ in invisible rows only
   injection  [--strings N]  hostile text in every place, against live sources
   crash      [--kills N]    no row without a durable audit record
@@ -58,6 +60,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("check", []) => check::check(&Workspace::open()?),
         ("tidy", []) => tidy::tidy(&Workspace::open()?),
         ("test", rest) => test::test(&Workspace::open()?, &test::Options::parse(rest)?),
+        ("mutants", options) => mutants::mutants(&Workspace::open()?, options),
         (task, options) if proof::TASKS.contains(&task) => proof::prove(&Workspace::open()?, task, options),
         ("help" | "--help" | "-h", _) => {
             say(USAGE);

@@ -73,8 +73,8 @@ impl Types {
     }
 }
 
-/// Whether `expr` is leakproof over the columns of `schema`. A predicate without a column is not: it would be evaluated
-/// where no row is visible.
+/// Whether `expr` is leakproof over the columns of `schema`. Another predicate without a column is not: it would be
+/// evaluated where no row is visible.
 pub(crate) fn is_leakproof(expr: &Expr, schema: &DFSchema) -> bool {
     match expr {
         Expr::BinaryExpr(binary) if matches!(binary.op, Operator::And | Operator::Or) => {
@@ -85,6 +85,8 @@ pub(crate) fn is_leakproof(expr: &Expr, schema: &DFSchema) -> bool {
         | Expr::IsFalse(inner)
         | Expr::IsNotTrue(inner)
         | Expr::IsNotFalse(inner) => is_leakproof(inner, schema),
+        // What the optimizer made of a predicate that was accepted (`id <= NULL`): it can neither fail nor tell.
+        Expr::Literal(ScalarValue::Boolean(_), _) => true,
         _ => one_column(expr).is_some_and(|predicate| predicate.is_listed(schema)),
     }
 }
@@ -170,6 +172,8 @@ mod tests {
         check(&col("id").in_list(vec![lit(1_i64), lit(2_i64)], true), true);
         check(&col("name").is_null().or(not(col("open"))), true);
         check(&col("name").like(lit("a%")), true);
+        check(&lit(false), true);
+        check(&lit(ScalarValue::Boolean(None)), true);
     }
 
     #[test]
