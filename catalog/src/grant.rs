@@ -35,7 +35,18 @@ pub struct PolicyGrant {
     /// By column: the SQL expression over the raw row that replaces the column.
     pub masks: BTreeMap<String, SqlText>,
     /// If set, the rows may be seen only as aggregates over at least so many instances of an entity.
-    pub min_group: Option<MinGroup>,
+    pub groups: Option<GroupFloor>,
+}
+
+/// How many instances of an entity must stand behind what is shown of a table, and which column names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupFloor {
+    /// The entity's name.
+    pub entity: String,
+    /// The column of the table that holds the entity's key.
+    pub column: String,
+    /// At least 2.
+    pub size: u32,
 }
 
 /// `min_group`: the fewest instances of an entity that may stand behind a number.

@@ -50,6 +50,8 @@ pub struct ServerSettings {
     pub http_listen: Option<String>,
     /// `limits`
     pub limits: Limits,
+    /// `mask_key`: the secret behind the tokens of masks, at least 32 bytes.
+    pub mask_key: Option<SecretString>,
 }
 
 /// `server.flight.tls`: PEM files.
@@ -304,6 +306,7 @@ impl Default for ServerSettings {
             flight_tls: None,
             http_listen: None,
             limits: Limits::default(),
+            mask_key: None,
         }
     }
 }

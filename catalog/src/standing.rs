@@ -41,9 +41,10 @@ impl Standing {
         holds: impl Fn(&Principal, &SqlText) -> bool,
     ) -> Self {
         let verdict = |policy: &Policy| {
+            // Without roles a condition alone says whom a policy is for.
             let by_role = policy.roles.iter().any(|role| principal.roles.contains(role));
-            // Without roles only a condition can say whom a policy is for.
-            if !by_role && !(policy.roles.is_empty() && policy.when.is_some()) {
+            let by_condition = policy.roles.is_empty() && policy.when.is_some();
+            if !(by_role || by_condition) {
                 Verdict::NoRole
             } else if policy.expired(today) {
                 Verdict::Expired

@@ -16,10 +16,13 @@ use caliber_catalog::standing::Standing;
 use caliber_connector_spi::{
     Connector, ConnectorError, ConnectorFactory, ErrorClass, RemoteTable, SourceSchema, SourceSpec,
 };
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
+use secrecy::ExposeSecret;
 
 use crate::EngineError;
 use crate::govern::check_policies::check_policies;
+use crate::govern::mask_functions::mask_functions;
 use crate::govern::standing::standing;
 use crate::limits::SharedMemory;
 use crate::run::audit::{AuditSink, NoAudit};
@@ -98,6 +101,8 @@ pub struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) memory: Arc<SharedMemory>,
     pub(crate) state: Arc<SessionState>,
+    /// The same, with the functions that only policies may call.
+    pub(crate) policy_state: Arc<SessionState>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -136,19 +141,8 @@ impl Engine {
             tables: tables_of(&schemas),
             sources,
         });
-        let state = Arc::new(base_state(&project.name, &options));
-        findings.extend(check_policies(&snapshot, &state));
-        if findings.iter().any(|finding| finding.severity == Severity::Error) {
-            return Err(findings);
-        }
         let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
-        let engine = Self {
-            snapshot,
-            options,
-            memory: SharedMemory::new(limit),
-            state,
-        };
-        Ok((Arc::new(engine), findings))
+        Self::checked(snapshot, options, SharedMemory::new(limit), findings)
     }
 
     /// The same open sources, as they were described, under another project: nothing is opened or asked.
@@ -157,22 +151,36 @@ impl Engine {
     /// least one of them an error. Success: the engine, and warnings.
     pub fn with_project(&self, project: Arc<Project>) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
         let schemas = self.snapshot.catalog.schemas.clone();
-        let (catalog, mut findings) = CatalogSnapshot::resolve(Arc::clone(&project), schemas);
+        let (catalog, findings) = CatalogSnapshot::resolve(project, schemas);
         let snapshot = Arc::new(OpenSnapshot {
             catalog: Arc::new(catalog),
             tables: self.snapshot.tables.clone(),
             sources: self.snapshot.sources.clone(),
         });
-        let state = Arc::new(base_state(&project.name, &self.options));
-        findings.extend(check_policies(&snapshot, &state));
+        Self::checked(snapshot, self.options.clone(), Arc::clone(&self.memory), findings)
+    }
+
+    /// The engine over a snapshot, once every policy of it compiles.
+    fn checked(
+        snapshot: Arc<OpenSnapshot>,
+        options: EngineOptions,
+        memory: Arc<SharedMemory>,
+        mut findings: Vec<Diagnostic>,
+    ) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let project = &snapshot.catalog.project;
+        let state = Arc::new(base_state(&project.name, &options));
+        let today = Date::of((options.clock)());
+        let policy_state = Arc::new(policy_state(&state, project)?);
+        findings.extend(check_policies(&snapshot, &policy_state, &state, today));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(findings);
         }
         let engine = Self {
             snapshot,
-            options: self.options.clone(),
-            memory: Arc::clone(&self.memory),
+            options,
+            memory,
             state,
+            policy_state,
         };
         Ok((Arc::new(engine), findings))
     }
@@ -189,13 +197,31 @@ impl Engine {
 
     /// The standing of a principal now: which policies apply to it.
     pub fn standing(&self, principal: Principal) -> Standing {
-        standing(&self.snapshot.catalog.project, &self.state, principal, self.today())
+        standing(
+            &self.snapshot.catalog.project,
+            &self.policy_state,
+            principal,
+            self.today(),
+        )
     }
 
     /// A session for a principal that has proven who it is.
     pub fn session(self: &Arc<Self>, principal: Principal) -> Session {
         Session::new(Arc::clone(self), principal)
     }
+}
+
+/// The state that policies are compiled in.
+fn policy_state(state: &SessionState, project: &Project) -> Result<SessionState, Vec<Diagnostic>> {
+    let mut state = state.clone();
+    let key = project.server.mask_key.as_ref();
+    for function in mask_functions(key.map(|key| key.expose_secret().as_bytes())) {
+        state.register_udf(function).map_err(|error| {
+            let error = EngineError::internal("a function of masks could not be registered", &error);
+            vec![Diagnostic::error(error.code, error.message)]
+        })?;
+    }
+    Ok(state)
 }
 
 fn open_source(

@@ -104,6 +104,21 @@ impl EngineError {
         }
     }
 
+    /// What an expression of a policy ran into. Its text would hold the raw value, which not even the log may.
+    pub(crate) fn kind(error: &DataFusionError) -> &'static str {
+        match error.find_root() {
+            DataFusionError::ArrowError(inner, _) => match **inner {
+                ArrowError::DivideByZero => "division by zero",
+                ArrowError::ArithmeticOverflow(_) => "a number out of the range of its type",
+                ArrowError::CastError(_) | ArrowError::ParseError(_) => "a value that cannot be converted",
+                _ => "an error of a kernel",
+            },
+            DataFusionError::External(_) => "an error of a function",
+            DataFusionError::Execution(_) => "an error of execution",
+            _ => "an error inside the engine",
+        }
+    }
+
     fn from_external(inner: &(dyn std::error::Error + Send + Sync + 'static)) -> Self {
         if let Some(own) = inner.downcast_ref::<EngineError>() {
             own.clone()

@@ -24,7 +24,7 @@ pub(crate) fn explain(
     let mut text = String::from("Plan\n");
     for line in logical.display_indent().to_string().lines() {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {line}");
+        let _ = writeln!(text, "  {}", line.replace('\u{1}', "·"));
     }
     let mut scans = String::new();
     physical.apply(|node| {

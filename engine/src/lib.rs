@@ -21,11 +21,14 @@ mod rules;
 mod run;
 mod session;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod verify_online;
 
 pub use engine::{Clock, Engine, EngineOptions};
 pub use error::EngineError;
 pub use govern::check_syntax::check_syntax;
+pub use govern::policy_expr::{AttributeFault, Reason};
 pub use resolve::listing::{Listing, TableListing};
 pub use run::audit::{AuditEnd, AuditSink, AuditStart, NoAudit};
 pub use run::receipt::{Receipt, SourceReceipt};

@@ -14,6 +14,8 @@ use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservat
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::object_store::ObjectStore;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::EngineError;
@@ -22,8 +24,13 @@ use crate::EngineError;
 const SPILL_BYTES_MAX: u64 = 2 << 30;
 /// Deep plans are walked recursively; their depth is bounded before, this covers the bound amply.
 const PLANNING_STACK_BYTES: usize = 64 << 20;
-/// The longest a statement may plan.
-const PLANNING_TIME_MAX: Duration = Duration::from_secs(10);
+/// The longest a statement may plan, the wait for a thread included.
+const PLANNING_TIME_MAX: Duration = Duration::from_secs(5);
+/// Statements planned at once in this process. A thread that plans cannot be stopped from outside: one that is past its
+/// time keeps its place until it ends, so that such threads are bounded too.
+const PLANNING_THREADS: usize = 32;
+
+static PLANNING: Semaphore = Semaphore::const_new(PLANNING_THREADS);
 
 /// A bound shared by all statements.
 #[derive(Debug)]
@@ -153,12 +160,18 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, EngineError>> + Send + 'static,
 {
+    let deadline = Instant::now() + PLANNING_TIME_MAX;
+    let Ok(Ok(place)) = tokio::time::timeout_at(deadline, PLANNING.acquire()).await else {
+        return Err(EngineError::new(Code::LIM005, "too many statements are being planned")
+            .help("try again when the server has less to do"));
+    };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let handle = tokio::runtime::Handle::current();
     let spawned = std::thread::Builder::new()
         .name("caliber-plan".to_owned())
         .stack_size(PLANNING_STACK_BYTES)
         .spawn(move || {
+            let _place = place;
             // The receiver may have given up on the time; then the result is nobody's.
             let _ = sender.send(handle.block_on(work));
         });
@@ -168,7 +181,7 @@ where
                 .help(format!("try again when the server has less to do ({})", error.kind())),
         );
     }
-    match tokio::time::timeout(PLANNING_TIME_MAX, receiver).await {
+    match tokio::time::timeout_at(deadline, receiver).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(EngineError::internal(
             "planning broke off",

@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use crate::EngineError;
 use crate::govern::governed_table::GovernedTable;
+use crate::govern::guard_groups::{Withheld, guard_groups};
 use crate::govern::require_governed::require_governed_plan;
 use crate::run::wire_types::wire_schema;
 use crate::session::{Session, result_schema};
@@ -44,6 +45,8 @@ pub(crate) struct Planned {
     pub masked: Vec<String>,
     /// The policies under which they are read, sorted.
     pub policies: Vec<String>,
+    /// Set while it runs, once a group or value with too few behind it was withheld.
+    pub withheld: Withheld,
 }
 
 impl Planned {
@@ -200,6 +203,8 @@ fn placed(text: &QueryText, error: &DataFusionError) -> EngineError {
 /// Checks the plan and works out what it takes and gives.
 fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Planned, EngineError> {
     require_governed_plan(&plan)?;
+    let withheld = Withheld::default();
+    let plan = guard_groups(plan, &withheld)?;
     let known = plan.get_parameter_types()?;
     let parameters: Vec<DataType> = (1..=count)
         .map(|number| match known.get(&format!("${number}")) {
@@ -213,6 +218,7 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
         tables: Vec::new(),
         masked: Vec::new(),
         policies: Vec::new(),
+        withheld,
         parameters,
         plan,
     };

@@ -8,15 +8,17 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use crate::evaluate::bound_calls::BoundCalls;
 use crate::evaluate::check_overflow::CheckOverflow;
 use crate::evaluate::execute_once::ExecuteLeftOnce;
 use crate::govern::require_governed::RequireGovernedScan;
 
-/// DataFusion's own, then checked arithmetic, which needs the types that coercion found. Nothing of policy is needed
+/// DataFusion's own, then checked arithmetic and bounded calls, which need the types that coercion found. Nothing of policy is needed
 /// here: it is already below every name when a plan is made (`resolve`), and views are expanded with their names (`expand`).
 pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.push(Arc::new(CheckOverflow));
+    rules.push(Arc::new(BoundCalls));
     rules
 }
 

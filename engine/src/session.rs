@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use caliber_catalog::diagnostic::Code;
+use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -18,6 +19,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::EngineError;
 use crate::engine::{Engine, EngineOptions};
+use crate::govern::policy_expr::Reason;
 use crate::limits::{on_large_stack, runtime};
 use crate::plan::{Planned, plan_statement};
 use crate::resolve::governed_catalog::{GovernedCatalog, GovernedCatalogList, UNIFIED};
@@ -78,6 +80,13 @@ impl Session {
     /// Who asks.
     pub fn principal(&self) -> &Principal {
         self.catalog.principal()
+    }
+
+    /// The policies that open `table` to the principal and give no row of it, each with why. None where the table does not
+    /// exist for the principal.
+    pub fn closed_policies(&self, table: &TableName) -> Result<Vec<(String, Reason)>, EngineError> {
+        let enforcement = self.current().catalog.enforcement(table)?;
+        Ok(enforcement.map(|found| found.closed.clone()).unwrap_or_default())
     }
 
     /// Whether a policy makes the principal an administrator.
@@ -162,6 +171,7 @@ impl Session {
         };
         let schema = Arc::clone(&planned.schema);
         let masked = planned.masked.len();
+        let withheld = Arc::clone(&planned.withheld);
         let audit = Arc::clone(&self.engine.options.audit);
         let steps = Steps {
             state,
@@ -193,7 +203,9 @@ impl Session {
             })
         });
         let inner = inner.boxed();
-        Ok(QueryStream::new(inner, schema, run, audit, started, bounds, masked))
+        Ok(QueryStream::new(
+            inner, schema, run, audit, started, bounds, masked, withheld,
+        ))
     }
 
     /// How a statement would run, in words. An `operator` holds the project's files and its credentials, so it sees
@@ -256,7 +268,7 @@ impl Session {
 /// What exists for `principal` now.
 fn catalog_of(engine: &Engine, principal: Principal) -> Arc<GovernedCatalog> {
     let standing = engine.standing(principal);
-    GovernedCatalog::new(Arc::clone(&engine.snapshot), standing, Arc::clone(&engine.state))
+    GovernedCatalog::new(engine, standing)
 }
 
 /// What the stream of a statement goes through: one plan for each row of parameters.

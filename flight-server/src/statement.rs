@@ -237,6 +237,7 @@ fn receipt_json(receipt: &Receipt) -> Bytes {
         "elapsed_ms": u64::try_from(receipt.elapsed.as_millis()).unwrap_or(u64::MAX),
         "sources": sources,
         "masked_columns": receipt.masked_columns,
+        "withheld": receipt.withheld,
     });
     json.to_string().into()
 }

@@ -12,6 +12,10 @@ mod bounds;
 mod broken_projects;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
+/// Rows open in groups only.
+mod groups;
+/// Worlds that differ in hidden rows only give equal bytes (INV-3, INV-4).
+mod noninterference;
 /// What several policies at once mean, over two departments.
 mod policies;
 /// `queries/slt/**/*.slt`, the principal as the connection's name.

@@ -1,5 +1,9 @@
 //! What policies mean: entity rows that reach into another department, several policies at once, masks, hidden columns.
 
+mod attributes;
+mod masks;
+mod standing;
+
 use std::fs;
 
 use anyhow::{Result, ensure};

@@ -78,6 +78,8 @@ codes! {
     PRJ016 Project "table closed under an entity's policy";
     PRJ017 Project "not supported by this version";
     PRJ018 Project "a secret written in a project file";
+    PRJ019 Project "a policy that gives nothing";
+    PRJ020 Project "two masks of one column";
     // Statements.
     SQL001 Caller "statement cannot be parsed";
     SQL002 Refused "statement not allowed";
@@ -95,6 +97,7 @@ codes! {
     SQL023 Caller "evaluation failed";
     // Policies.
     POL001 Internal "a policy cannot be evaluated";
+    POL002 Refused "rows open in groups only";
     // Limits.
     LIM001 Limit "statement too long or too deep";
     LIM002 Limit "out of memory for this query";

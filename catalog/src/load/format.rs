@@ -63,6 +63,11 @@ static SERVER: Record = Record {
             "The HTTP listener for health and metrics.",
         ),
         Field::new("limits", Shape::Record(&LIMITS), "The bounds on what users may ask."),
+        Field::new(
+            "mask_key",
+            Shape::Secret,
+            "The secret behind `token` in masks: at least 32 bytes, the same for as long as tokens shall join.",
+        ),
     ],
 };
 

@@ -5,6 +5,7 @@
 
 mod entities;
 mod policies;
+mod policy_findings;
 mod server;
 mod sources;
 mod tables;
@@ -30,6 +31,7 @@ pub(super) fn build(
     findings: &mut Findings,
 ) -> Option<Project> {
     server::check_users_file(fields, files, findings);
+    server::check_mask_key(fields, findings);
     let mut scope = Scope {
         sources: fields.map("sources").iter().map(|(key, _)| key.text.clone()).collect(),
         entities: fields.map("entities").iter().map(|(key, _)| key.text.clone()).collect(),
@@ -57,6 +59,7 @@ pub(super) fn build(
         .collect();
     sources::report_case_variants(&sources, &mut scope);
     users::report_unknown_roles(fields, &policies, &mut scope);
+    policy_findings::report(&policies, &users, &mut scope);
     Some(Project {
         name: fields.string("name")?,
         root: root.to_path_buf(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::paths::{EntityPaths, Reach};
 use super::pattern::Pattern;
-use crate::grant::{EntityFilter, PolicyGrant, RowFilter, TableGrant};
+use crate::grant::{EntityFilter, GroupFloor, PolicyGrant, RowFilter, TableGrant};
 use crate::name::TableName;
 use crate::project::{Policy, Project};
 use crate::source_schema::RemoteTable;
@@ -105,6 +105,11 @@ pub(crate) fn grant(
             Reach::Closed | Reach::Ambiguous(_) => return None,
         }
     }
+    let groups = match groups(project, paths, policy, table) {
+        Groups::None => None,
+        Groups::Floor(floor) => Some(floor),
+        Groups::Closed => return None,
+    };
     let masks = policy
         .masks
         .iter()
@@ -116,6 +121,36 @@ pub(crate) fn grant(
         columns,
         rows,
         masks,
-        min_group: policy.min_group.clone(),
+        groups,
+    })
+}
+
+/// What `min_group` asks of a table's rows.
+enum Groups {
+    /// Nothing: no `min_group`, or the entity leads to the table, whose rows are nobody's.
+    None,
+    /// The floor, and the column that says who stands behind a row.
+    Floor(GroupFloor),
+    /// A row does not say whose it is: the policy gives nothing of the table.
+    Closed,
+}
+
+fn groups(project: &Project, paths: &BTreeMap<String, EntityPaths>, policy: &Policy, table: &TableName) -> Groups {
+    let Some(floor) = &policy.min_group else {
+        return Groups::None;
+    };
+    let (Some(entity), Some(paths)) = (project.entities.get(&floor.entity), paths.get(&floor.entity)) else {
+        return Groups::Closed;
+    };
+    let column = match paths.reach(table) {
+        Reach::Path([]) => &entity.key,
+        Reach::Path([step]) => &step.column,
+        Reach::Open => return Groups::None,
+        Reach::Path(_) | Reach::Closed | Reach::Ambiguous(_) => return Groups::Closed,
+    };
+    Groups::Floor(GroupFloor {
+        entity: floor.entity.clone(),
+        column: column.clone(),
+        size: floor.size,
     })
 }

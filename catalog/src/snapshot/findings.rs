@@ -29,6 +29,7 @@ pub(super) fn find(snapshot: &CatalogSnapshot) -> Vec<Diagnostic> {
         finder.rows(policy);
         finder.masks(policy);
         finder.reaches(policy);
+        finder.groups(policy);
     }
     let mut found = finder.found;
     found.sort_by_key(|finding| {
@@ -298,6 +299,36 @@ impl<'a> Finder<'a> {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Finder<'_> {
+    /// Tables that the policy's patterns cover, and whose rows do not name the one they belong to.
+    fn groups(&mut self, policy: &Policy) {
+        let Some(floor) = &policy.min_group else { return };
+        let Some(paths) = self.snapshot.paths.get(&floor.entity) else {
+            return;
+        };
+        let mut closed = Vec::new();
+        for table in self.snapshot.source_tables().filter(|table| covers(policy, table)) {
+            if !matches!(paths.reach(&table), Reach::Path([] | [_]) | Reach::Open) {
+                closed.push(table);
+            }
+        }
+        for table in closed {
+            let message = format!(
+                "`{table}` does not exist under this policy: its rows do not name their `{}` themselves",
+                floor.entity
+            );
+            self.add(
+                Diagnostic::warning(Code::PRJ016, message)
+                    .at(floor.place.clone())
+                    .help(format!(
+                        "`min_group` needs a column that references the {}; or open `{table}` by another policy",
+                        floor.entity
+                    )),
+            );
         }
     }
 }

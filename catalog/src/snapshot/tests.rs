@@ -390,7 +390,7 @@ const POLICY: &str = "policies: { p: { roles: [r], tables: ['s.*'], rows: { cust
 const ENTITY: &str = "entities: { customer: { table: s.customer, key: id, holdings: { s.account: { bridge: s.holder, rule: equal_share } } } }\n";
 
 fn path(snapshot: &CatalogSnapshot, table: &str) -> Option<String> {
-    let grant = snapshot.decide(&standing(&snapshot, principal(&["r"])), &name(table))?;
+    let grant = snapshot.decide(&standing(snapshot, principal(&["r"])), &name(table))?;
     match only(Some(grant)).rows.as_slice() {
         [] => Some("open".into()),
         [RowFilter::Entity(filter)] => Some(in_words(&filter.path)),

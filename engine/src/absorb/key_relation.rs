@@ -246,8 +246,8 @@ pub(crate) fn evaluate_mask(
     predicate: &dyn datafusion::physical_plan::PhysicalExpr,
     batch: &RecordBatch,
 ) -> Result<BooleanArray, EngineError> {
-    let policy = |error: &dyn std::fmt::Display| {
-        tracing::error!(%error, "a policy's expression failed on a row");
+    let policy = |kind: &str| {
+        tracing::error!(kind, "a policy's expression failed on a row");
         EngineError::new(
             caliber_catalog::diagnostic::Code::POL001,
             "a policy of a table in this statement cannot be evaluated",
@@ -257,14 +257,14 @@ pub(crate) fn evaluate_mask(
     let values = predicate
         .evaluate(batch)
         .and_then(|value| value.into_array(batch.num_rows()))
-        .map_err(|error| policy(&error))?;
+        .map_err(|error| policy(EngineError::kind(&error)))?;
     if values.data_type() == &DataType::Null {
         return Ok(BooleanArray::from(vec![false; batch.num_rows()]));
     }
     let booleans = values
         .as_any()
         .downcast_ref::<BooleanArray>()
-        .ok_or_else(|| policy(&"the condition is not true or false"))?;
+        .ok_or_else(|| policy("the condition is not true or false"))?;
     Ok(if booleans.null_count() > 0 {
         arrow::compute::prep_null_mask_filter(booleans)
     } else {

@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Volatility, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
@@ -31,6 +31,12 @@ pub(crate) struct CheckOverflow;
 impl CheckOverflow {
     /// The expression with the chain it starts, if it starts one, made checked. For `transform_down`.
     pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+        if let Expr::Negative(inner) = &expr {
+            return Self::negation(inner, schema).map(|negated| match negated {
+                Some(negated) => Transformed::yes(negated),
+                None => Transformed::no(expr),
+            });
+        }
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else {
             return Ok(Transformed::no(expr));
         };
@@ -62,6 +68,17 @@ impl CheckOverflow {
         Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(
             function, arguments,
         ))))
+    }
+
+    /// `-x` as `0 - x`: the smallest number has no counterpart.
+    fn negation(inner: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+        let Some(data_type) = inner.get_type(schema).ok().filter(DataType::is_integer) else {
+            return Ok(None);
+        };
+        let zero = lit(ScalarValue::new_zero(&data_type)?);
+        let function = Arc::new(ScalarUDF::from(CheckedArithmetic::new(vec![Operation::Subtract])));
+        let arguments = vec![zero, inner.clone()];
+        Ok(Some(Expr::ScalarFunction(ScalarFunction::new_udf(function, arguments))))
     }
 
     fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {

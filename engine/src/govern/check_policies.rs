@@ -2,11 +2,11 @@
 //!
 //! Owns: turning what the compiler says into findings with places. Never: decides for a principal.
 
-use std::sync::Arc;
-
+use caliber_catalog::date::Date;
 use caliber_catalog::diagnostic::{Code, Diagnostic};
 use caliber_catalog::grant::SqlText;
 use caliber_catalog::name::TableName;
+use caliber_catalog::project::Policy;
 use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 
@@ -17,7 +17,13 @@ use crate::engine::OpenSnapshot;
 use crate::expand::entity_view::check_attributes;
 
 /// Every expression of the project that does not fit its table.
-pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>) -> Vec<Diagnostic> {
+/// `state` is the one policies are compiled in, `plain` what users' statements are planned in.
+pub(crate) fn check_policies(
+    snapshot: &OpenSnapshot,
+    state: &SessionState,
+    plain: &SessionState,
+    today: Date,
+) -> Vec<Diagnostic> {
     let project = &snapshot.catalog.project;
     let mut check = Check {
         snapshot,
@@ -25,6 +31,7 @@ pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>)
         findings: Vec::new(),
     };
     for policy in &project.policies {
+        check.expired(policy, today);
         if let Some(when) = &policy.when {
             check.compiles(when, &DFSchema::empty(), &Wanted::Predicate);
         }
@@ -51,18 +58,29 @@ pub(crate) fn check_policies(snapshot: &OpenSnapshot, state: &Arc<SessionState>)
                 check.expression(&holding.bridge, sql, &Wanted::Predicate);
             }
         }
-        check.findings.extend(check_attributes(snapshot, state, entity));
+        check.findings.extend(check_attributes(snapshot, plain, entity));
     }
     check.findings
 }
 
 struct Check<'a> {
     snapshot: &'a OpenSnapshot,
-    state: &'a Arc<SessionState>,
+    state: &'a SessionState,
     findings: Vec<Diagnostic>,
 }
 
 impl Check<'_> {
+    fn expired(&mut self, policy: &Policy, today: Date) {
+        if let Some((last, place)) = policy.expires.as_ref().filter(|_| policy.expired(today)) {
+            let finding = Diagnostic::warning(Code::PRJ019, format!("this policy expired on {last}"));
+            self.findings.push(
+                finding
+                    .at(place.clone())
+                    .help("take the policy out, or give it another day"),
+            );
+        }
+    }
+
     /// A table that was not described is the catalog's finding, or its source is down.
     fn expression(&mut self, table: &TableName, sql: &SqlText, wanted: &Wanted<'_>) {
         let Some(table) = self.snapshot.remote_table(table) else {

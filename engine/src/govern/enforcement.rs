@@ -13,7 +13,7 @@ use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, and};
 
-use super::policy_expr::{Attributes, Compiled, Wanted, compile};
+use super::policy_expr::{Attributes, Compiled, Reason, Wanted, compile};
 use crate::EngineError;
 use crate::absorb::key_relation::{KeyRelation, RelationStep, comparable};
 use crate::engine::{OpenSnapshot, OpenSource};
@@ -28,10 +28,25 @@ pub(crate) struct Enforcement {
     pub table: Arc<RemoteTable>,
     /// The policies that open it and give some row, in order. Empty: the table exists, and is empty.
     pub policies: Vec<CompiledPolicy>,
+    /// Policies that open the table and give this principal nothing, with the attribute that is to blame.
+    pub closed: Vec<(String, Reason)>,
     /// The columns that exist for the principal, in the source's order.
     pub columns: Vec<GovernedColumn>,
+    /// Where not empty, rows are open in groups only, each of at least so many of each (`guard_groups`).
+    pub groups: Vec<GroupFloor>,
     /// Functions and settings to evaluate policy expressions with.
     pub state: Arc<SessionState>,
+}
+
+/// How many of an entity must stand behind what is shown of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupFloor {
+    /// The entity's name.
+    pub entity: String,
+    /// The column of the table that holds its key: an index into the table's columns.
+    pub column: usize,
+    /// How many.
+    pub size: u64,
 }
 
 /// One policy on the table.
@@ -126,19 +141,26 @@ impl GrantCompiler<'_> {
         let schema = raw_schema(&table)?;
         let mut policies = Vec::new();
         let mut granted = Vec::new();
+        let mut closed = Vec::new();
         for policy in &grant.policies {
-            // Rows for groups only are never shown as rows.
-            if policy.min_group.is_some() {
-                continue;
-            }
-            if let Some(admissions) = self.admissions(policy, &grant.table, &table, &schema, principal)? {
-                policies.push(CompiledPolicy {
-                    name: policy.policy.clone(),
-                    admissions,
-                });
-                granted.push(policy);
+            match self.admissions(policy, &grant.table, &table, &schema, principal)? {
+                Ok(admissions) => {
+                    policies.push(CompiledPolicy {
+                        name: policy.policy.clone(),
+                        admissions,
+                    });
+                    granted.push(policy);
+                }
+                Err(reason) => closed.push((policy.policy.clone(), reason)),
             }
         }
+        // A policy that shows rows is not narrowed by one that shows groups.
+        if granted.iter().any(|policy| policy.groups.is_none()) {
+            let mut shows_rows = granted.iter().map(|policy| policy.groups.is_none());
+            policies.retain(|_| shows_rows.next() == Some(true));
+            granted.retain(|policy| policy.groups.is_none());
+        }
+        let groups = floors(&granted, &table)?;
         let mut columns = Vec::with_capacity(grant.columns.len());
         for name in &grant.columns {
             let Some(index) = table.columns.iter().position(|column| column.name == *name) else {
@@ -155,12 +177,14 @@ impl GrantCompiler<'_> {
             source,
             table,
             policies,
+            closed,
             columns,
+            groups,
             state: Arc::clone(self.state),
         })
     }
 
-    /// The policy's conditions; `None` where the policy is closed for this principal.
+    /// The policy's conditions, or why it is closed for this principal.
     fn admissions(
         &self,
         policy: &PolicyGrant,
@@ -168,7 +192,7 @@ impl GrantCompiler<'_> {
         table: &RemoteTable,
         schema: &DFSchema,
         principal: &Principal,
-    ) -> Result<Option<Vec<Admission>>, EngineError> {
+    ) -> Result<Result<Vec<Admission>, Reason>, EngineError> {
         let mut admissions = Vec::with_capacity(policy.rows.len());
         for filter in &policy.rows {
             let admission = match filter {
@@ -179,17 +203,22 @@ impl GrantCompiler<'_> {
                 RowFilter::Entity(filter) => self.keys(filter, name, table, principal)?,
             };
             match admission {
-                Some(admission) => admissions.push(admission),
-                None => return Ok(None),
+                Ok(admission) => admissions.push(admission),
+                Err(reason) => return Ok(Err(reason)),
             }
         }
-        Ok(Some(admissions))
+        Ok(Ok(admissions))
     }
 
-    fn predicate(&self, sql: &SqlText, schema: &DFSchema, principal: &Principal) -> Result<Option<Expr>, EngineError> {
+    fn predicate(
+        &self,
+        sql: &SqlText,
+        schema: &DFSchema,
+        principal: &Principal,
+    ) -> Result<Result<Expr, Reason>, EngineError> {
         match compile(self.state, sql, schema, Attributes::Of(principal), &Wanted::Predicate)? {
-            Compiled::Closed => Ok(None),
-            Compiled::Expr(expr) => Ok(Some(expr)),
+            Compiled::Closed(reason) => Ok(Err(reason)),
+            Compiled::Expr(expr) => Ok(Ok(expr)),
         }
     }
 
@@ -218,19 +247,19 @@ impl GrantCompiler<'_> {
             &Wanted::Value(&column.data_type),
         )? {
             // A mask whose attribute is missing shows nothing.
-            Compiled::Closed => Ok(Cell::Absent),
+            Compiled::Closed(_) => Ok(Cell::Absent),
             Compiled::Expr(expr) => Ok(Cell::Mask(expr)),
         }
     }
 
-    /// The key relation of an entity filter; `None` where the policy is closed.
+    /// The key relation of an entity filter, or why the policy is closed.
     fn keys(
         &self,
         filter: &EntityFilter,
         name: &TableName,
         table: &RemoteTable,
         principal: &Principal,
-    ) -> Result<Option<Admission>, EngineError> {
+    ) -> Result<Result<Admission, Reason>, EngineError> {
         let broken = || EngineError::internal("an entity path leads nowhere", name);
         let first = filter.path.first().ok_or_else(broken)?;
         let position = |table: &RemoteTable, column: &str| table.columns.iter().position(|known| known.name == column);
@@ -245,8 +274,9 @@ impl GrantCompiler<'_> {
                 .iter()
                 .chain((at + 1 == filter.path.len()).then_some(&filter.predicate))
             {
-                let Some(one) = self.predicate(sql, &schema, principal)? else {
-                    return Ok(None);
+                let one = match self.predicate(sql, &schema, principal)? {
+                    Ok(one) => one,
+                    Err(reason) => return Ok(Err(reason)),
                 };
                 predicate = Some(match predicate {
                     Some(known) => and(known, one),
@@ -288,11 +318,30 @@ impl GrantCompiler<'_> {
             steps,
             state: Arc::clone(self.state),
         };
-        Ok(Some(Admission::Keys {
+        Ok(Ok(Admission::Keys {
             column,
             relation: Arc::new(relation),
         }))
     }
+}
+
+/// What policies that all show groups only ask together: of each entity the largest number.
+fn floors(policies: &[&PolicyGrant], table: &RemoteTable) -> Result<Vec<GroupFloor>, EngineError> {
+    let mut floors: Vec<GroupFloor> = Vec::new();
+    for floor in policies.iter().filter_map(|policy| policy.groups.as_ref()) {
+        let column = table.columns.iter().position(|column| column.name == floor.column);
+        let column = column.ok_or_else(|| EngineError::internal("no column says whose a row is", &floor.column))?;
+        let size = u64::from(floor.size);
+        match floors.iter_mut().find(|known| known.entity == floor.entity) {
+            Some(known) => known.size = known.size.max(size),
+            None => floors.push(GroupFloor {
+                entity: floor.entity.clone(),
+                column,
+                size,
+            }),
+        }
+    }
+    Ok(floors)
 }
 
 /// The raw columns of a table, unqualified.

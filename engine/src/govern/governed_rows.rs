@@ -228,7 +228,10 @@ impl GovernedRows {
     }
 
     fn show(&self, shown: &Shown, raw: &RecordBatch, admits: &[BooleanArray]) -> Result<ArrayRef, EngineError> {
-        let (Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at)) = shown.output;
+        let at = match shown.output {
+            Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+            Output::Contributor(_) => return column_of(raw, shown.raw.as_deref().unwrap_or_default()),
+        };
         let column = self
             .enforcement
             .columns
@@ -330,7 +333,19 @@ fn clear_rows(column: &GovernedColumn, admits: &[BooleanArray], rows: usize) -> 
 }
 
 fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Shown, EngineError> {
-    let (Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at)) = output;
+    let at = match output {
+        Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+        Output::Contributor(at) => {
+            let floor = enforcement.groups.get(at);
+            let remote = floor.and_then(|floor| enforcement.table.columns.get(floor.column));
+            return Ok(Shown {
+                output,
+                data_type: output_field(enforcement, output).data_type().clone(),
+                raw: remote.map(|remote| remote.name.clone()),
+                masks: Vec::new(),
+            });
+        }
+    };
     let column = enforcement
         .columns
         .get(at)
@@ -354,8 +369,8 @@ fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Sh
     })
 }
 
-fn mask_failed(error: &dyn std::fmt::Display) -> EngineError {
-    tracing::error!(%error, "a mask failed on a row");
+fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
+    tracing::error!(kind = EngineError::kind(error), "a mask failed on a row");
     EngineError::new(
         caliber_catalog::diagnostic::Code::POL001,
         "a mask of a table in this statement cannot be evaluated",

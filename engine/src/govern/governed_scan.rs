@@ -168,7 +168,13 @@ impl GovernedScanExec {
             }
         }
         for output in self.needed_outputs(local_filters) {
-            let (Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at)) = output;
+            let at = match output {
+                Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+                Output::Contributor(at) => {
+                    columns.extend(self.enforcement.groups.get(at).map(|floor| floor.column));
+                    continue;
+                }
+            };
             let Some(column) = self.enforcement.columns.get(at) else {
                 continue;
             };

@@ -26,6 +26,8 @@ pub(crate) enum Output {
     ClearOrNull(usize),
     /// Whether policy shows that column clear on the row.
     IsClear(usize),
+    /// Who stands behind the row, for `Enforcement::groups` at that index. Counted, never shown (`guard_groups`).
+    Contributor(usize),
 }
 
 /// A table of a source under policy.
@@ -65,6 +67,20 @@ impl GovernedTable {
         Self::with_outputs(enforcement, outputs)
     }
 
+    /// The same table with `contributor_name` columns beside its own.
+    pub fn with_contributors(&self) -> Result<Self> {
+        let mut outputs = self.outputs.as_ref().clone();
+        outputs.extend((0..self.enforcement.groups.len()).map(Output::Contributor));
+        Self::with_outputs(Arc::clone(&self.enforcement), outputs)
+    }
+
+    /// Whether it was made for an entity's attributes.
+    pub fn is_for_attributes(&self) -> bool {
+        self.outputs
+            .iter()
+            .any(|output| matches!(output, Output::ClearOrNull(_)))
+    }
+
     fn with_outputs(enforcement: Arc<Enforcement>, outputs: Vec<Output>) -> Result<Self> {
         let fields: Vec<Field> = outputs
             .iter()
@@ -88,6 +104,11 @@ pub(crate) fn clear_flag(column: &str) -> String {
     format!("{column}\u{1}clear")
 }
 
+/// The name of the column that says who stands behind a row, for `Enforcement::groups[at]`.
+pub(crate) fn contributor(at: usize) -> String {
+    format!("{at}\u{1}contributor")
+}
+
 /// The field of one output.
 pub(crate) fn output_field(enforcement: &Enforcement, output: Output) -> Field {
     let field = |at: usize| {
@@ -99,6 +120,14 @@ pub(crate) fn output_field(enforcement: &Enforcement, output: Output) -> Field {
     match output {
         Output::Shown(at) | Output::ClearOrNull(at) => field(at),
         Output::IsClear(at) => Field::new(clear_flag(field(at).name()), DataType::Boolean, false),
+        Output::Contributor(at) => {
+            let data_type = enforcement
+                .groups
+                .get(at)
+                .and_then(|floor| enforcement.table.columns.get(floor.column))
+                .map_or(DataType::Null, |column| column.data_type.clone());
+            Field::new(contributor(at), data_type, true)
+        }
     }
 }
 
@@ -114,7 +143,7 @@ fn key_constraints(enforcement: &Enforcement, outputs: &[Output]) -> Constraints
                         .get(column.index)
                         .is_some_and(|remote| remote.name == *name)
             }),
-            Output::IsClear(_) => false,
+            Output::IsClear(_) | Output::Contributor(_) => false,
         })
     };
     let indices = |key: &Vec<String>| {

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::system_tables::{SYSTEM_SCHEMAS, system_table, system_tables};
 use crate::EngineError;
-use crate::engine::OpenSnapshot;
+use crate::engine::{Engine, OpenSnapshot};
 use crate::expand::entity_view::{EntityView, entity_view};
 use crate::govern::enforcement::{Enforcement, GrantCompiler};
 use crate::govern::governed_table::GovernedTable;
@@ -31,6 +31,7 @@ pub(crate) struct GovernedCatalog {
     pub snapshot: Arc<OpenSnapshot>,
     pub standing: Standing,
     state: Arc<SessionState>,
+    policy_state: Arc<SessionState>,
     grants: BTreeMap<TableName, TableGrant>,
     compiled: Mutex<BTreeMap<TableName, Arc<Enforcement>>>,
     views: Mutex<BTreeMap<String, Option<Arc<EntityView>>>>,
@@ -45,7 +46,8 @@ impl std::fmt::Debug for GovernedCatalog {
 
 impl GovernedCatalog {
     /// The catalog of the principal of `standing`.
-    pub fn new(snapshot: Arc<OpenSnapshot>, standing: Standing, state: Arc<SessionState>) -> Arc<Self> {
+    pub fn new(engine: &Engine, standing: Standing) -> Arc<Self> {
+        let snapshot = Arc::clone(&engine.snapshot);
         let grants = snapshot
             .catalog
             .tables(&standing)
@@ -55,7 +57,8 @@ impl GovernedCatalog {
         Arc::new_cyclic(|this| Self {
             snapshot,
             standing,
-            state,
+            state: Arc::clone(&engine.state),
+            policy_state: Arc::clone(&engine.policy_state),
             grants,
             compiled: Mutex::default(),
             views: Mutex::default(),
@@ -88,7 +91,7 @@ impl GovernedCatalog {
         }
         let compiler = GrantCompiler {
             snapshot: &self.snapshot,
-            state: &self.state,
+            state: &self.policy_state,
         };
         let compiled = Arc::new(compiler.compile(grant, self.principal())?);
         self.compiled.lock().insert(name.clone(), Arc::clone(&compiled));

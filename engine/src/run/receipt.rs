@@ -17,6 +17,8 @@ pub struct Receipt {
     pub sources: Vec<SourceReceipt>,
     /// How many columns of the tables read are masked for the principal.
     pub masked_columns: usize,
+    /// Whether groups, or values, with too few customers behind them were withheld (`min_group`).
+    pub withheld: bool,
 }
 
 /// One source's part. What was received may count rows that policy hides, so it is for operators, never for

@@ -18,6 +18,7 @@ use super::query_run::QueryRun;
 use super::receipt::{Receipt, SourceReceipt};
 use super::wire_types::to_wire;
 use crate::EngineError;
+use crate::govern::guard_groups::Withheld;
 
 /// The rows of a statement. Dropping it cancels the statement at its sources.
 pub struct QueryStream {
@@ -32,6 +33,7 @@ pub struct QueryStream {
     rows: u64,
     bytes: u64,
     masked_columns: usize,
+    withheld: Withheld,
     ended: Option<Duration>,
 }
 
@@ -51,6 +53,7 @@ impl QueryStream {
         started: Instant,
         bounds: ResultBounds,
         masked_columns: usize,
+        withheld: Withheld,
     ) -> Self {
         let deadline = Box::pin(tokio::time::sleep_until(run.deadline.into()));
         Self {
@@ -65,6 +68,7 @@ impl QueryStream {
             rows: 0,
             bytes: 0,
             masked_columns,
+            withheld,
             ended: None,
         }
     }
@@ -100,6 +104,7 @@ impl QueryStream {
             elapsed: self.ended.unwrap_or_else(|| self.started.elapsed()),
             sources,
             masked_columns: self.masked_columns,
+            withheld: self.withheld.load(Relaxed),
         }
     }
 

@@ -48,6 +48,25 @@ pub(super) enum Growth {
     Concat,
     /// `concat_ws(separator, …)`.
     ConcatWithSeparator,
+    /// All arguments together, each once: `make_array(…)`, `array_append(array, element)`, `overlay(…)`.
+    Together,
+    /// `array_replace_all(array, from, to)`.
+    ArrayReplace,
+    /// `encode(text, 'hex')`: two bytes for each, at most.
+    Encode,
+    /// `string_to_array(text, delimiter)`: an element for each byte, at most.
+    Split,
+    /// `to_char(time, format)`: a letter of a format becomes a date in words, at most.
+    Format,
+    /// `levenshtein(text, text)`: no memory, but steps for each pair of bytes, which nothing could stop.
+    Pairs,
+}
+
+impl Growth {
+    /// Whether the result holds its arguments and nothing else, so that small arguments need no look at each row.
+    fn is_sum(self) -> bool {
+        matches!(self, Self::Concat | Self::Together)
+    }
 }
 
 /// A function that checks the size of its result first.
@@ -63,7 +82,16 @@ impl BoundedAllocation {
         Arc::new(ScalarUDF::new_from_impl(Self { inner, growth }))
     }
 
+    /// The same function, bounded; `None` if it is already.
+    pub(super) fn wrap_once(function: &Arc<ScalarUDF>, growth: Growth) -> Option<Arc<ScalarUDF>> {
+        let bounded = function.inner().downcast_ref::<Self>().is_some();
+        (!bounded).then(|| Self::wrap(Arc::clone(function), growth))
+    }
+
     fn check(&self, args: &ScalarFunctionArgs) -> Result<()> {
+        if self.growth.is_sum() && together(args) <= VALUE_BYTES {
+            return Ok(());
+        }
         let columns: Vec<Argument> = args.args.iter().map(Argument::new).collect::<Result<_>>()?;
         let rows = if columns.iter().all(|column| column.is_scalar) {
             1
@@ -87,8 +115,21 @@ impl BoundedAllocation {
 
     fn exhausted(&self, what: &str, bytes: u64) -> DataFusionError {
         let name = self.inner.name();
-        DataFusionError::ResourcesExhausted(format!("`{name}` would make {what} larger than {} MiB", bytes >> 20))
+        let told = match self.growth {
+            Growth::Pairs => format!("`{name}` would take too many steps over {what}"),
+            _ => format!("`{name}` would make {what} larger than {} MiB", bytes >> 20),
+        };
+        DataFusionError::ResourcesExhausted(told)
     }
+}
+
+/// Bytes of all arguments in all rows, or more.
+fn together(args: &ScalarFunctionArgs) -> u64 {
+    let each = |value: &ColumnarValue| match value {
+        ColumnarValue::Array(array) => array.get_buffer_memory_size() as u64,
+        ColumnarValue::Scalar(scalar) => (scalar.size() as u64).saturating_mul(args.number_rows as u64),
+    };
+    args.args.iter().map(each).fold(0, u64::saturating_add)
 }
 
 /// One argument: a column, or one value for every row.
@@ -199,6 +240,14 @@ impl Estimate<'_> {
                 self.value(0, row).saturating_add(elements.saturating_mul(each))
             }
             Growth::Concat => self.lengths(row),
+            Growth::Together => self.values(row),
+            Growth::ArrayReplace => self
+                .value(0, row)
+                .saturating_add(self.length(0, row).saturating_mul(self.value(2, row))),
+            Growth::Encode => self.length(0, row).saturating_mul(2),
+            Growth::Split => self.length(0, row).saturating_add(1).saturating_mul(5),
+            Growth::Format => self.length(1, row).saturating_mul(32),
+            Growth::Pairs => self.length(0, row).saturating_mul(self.length(1, row)),
             Growth::ConcatWithSeparator => {
                 let separators = self.length(0, row).saturating_mul(self.columns.len() as u64);
                 self.lengths(row).saturating_add(separators)
@@ -211,6 +260,14 @@ impl Estimate<'_> {
         self.columns
             .iter()
             .map(|column| column.length(row))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Of all arguments together, whatever their types.
+    fn values(&self, row: usize) -> u64 {
+        self.columns
+            .iter()
+            .map(|column| column.bytes(row))
             .fold(0, u64::saturating_add)
     }
 

@@ -2,7 +2,6 @@
 //!
 //! Owns: the allow-list, what is refused by name and why. Never: a function of our own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateDefaults;
@@ -10,6 +9,8 @@ use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 use super::bounded_allocation::{BoundedAllocation, Growth};
+use crate::evaluate::bounded_gathering::BoundedGathering;
+use crate::evaluate::checked_sum::CheckedSum;
 
 /// Never registered: they tell of files, physical rows, a source's metadata or the server.
 const REFUSED: &[&str] = &[
@@ -21,20 +22,37 @@ const REFUSED: &[&str] = &[
     "with_metadata",
 ];
 
-/// Registered behind a bound on what they allocate.
+/// Behind a bound on what they allocate: registered so, and made so where a planner writes them (`ARRAY[…]`, `||`).
 const BOUNDED: &[(&str, Growth)] = &[
+    ("array_append", Growth::Together),
+    ("array_concat", Growth::Together),
+    ("array_prepend", Growth::Together),
     ("array_repeat", Growth::ArrayRepeat),
+    ("array_replace", Growth::ArrayReplace),
+    ("array_replace_all", Growth::ArrayReplace),
+    ("array_replace_n", Growth::ArrayReplace),
     ("array_resize", Growth::ArrayResize),
     ("array_to_string", Growth::Join),
+    ("array_union", Growth::Together),
+    ("arrays_zip", Growth::Together),
     ("concat", Growth::Concat),
     ("concat_ws", Growth::ConcatWithSeparator),
+    ("encode", Growth::Encode),
     ("generate_series", Growth::Series),
+    ("levenshtein", Growth::Pairs),
     ("lpad", Growth::Pad),
+    ("make_array", Growth::Together),
+    ("map", Growth::Together),
+    ("named_struct", Growth::Together),
+    ("overlay", Growth::Together),
     ("range", Growth::Series),
     ("regexp_replace", Growth::RegexpReplace),
     ("repeat", Growth::Repeat),
     ("replace", Growth::Replace),
     ("rpad", Growth::Pad),
+    ("string_to_array", Growth::Split),
+    ("struct", Growth::Together),
+    ("to_char", Growth::Format),
 ];
 
 /// Whether a function is known and never allowed.
@@ -42,25 +60,37 @@ pub(crate) fn refused(name: &str) -> bool {
     REFUSED.contains(&name.to_lowercase().as_str())
 }
 
+/// The function behind its bound, if it needs one and has none yet.
+pub(crate) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    let (_, growth) = BOUNDED.iter().find(|(name, _)| *name == function.name())?;
+    BoundedAllocation::wrap_once(function, *growth)
+}
+
+/// A function of the engine's own that writes its text arguments one after the other, behind the bound of `concat`.
+pub(crate) fn bounded_concatenation(function: ScalarUDF) -> Arc<ScalarUDF> {
+    BoundedAllocation::wrap(Arc::new(function), Growth::Concat)
+}
+
 /// The scalar functions to register.
 pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let bounded: BTreeMap<&str, Growth> = BOUNDED.iter().copied().collect();
     SessionStateDefaults::default_scalar_functions()
         .into_iter()
         .filter(|function| contains(SCALAR, function.name()) && !refused(function.name()))
-        .map(|function| match bounded.get(function.name()) {
-            Some(growth) => BoundedAllocation::wrap(function, *growth),
-            None => function,
-        })
+        .map(|function| bounded(&function).unwrap_or(function))
         .collect()
 }
 
-/// The aggregate functions to register. What they gather is bounded by the memory pool.
+/// The aggregate functions to register, with a `sum` that does not wrap around and bounds on what gathers values.
 pub(crate) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     let defaults = SessionStateDefaults::default_aggregate_functions();
     defaults
         .into_iter()
         .filter(|function| contains(AGGREGATE, function.name()))
+        .map(|function| match function.name() {
+            "sum" => CheckedSum::wrap(function),
+            "array_agg" | "string_agg" => BoundedGathering::wrap(function),
+            _ => function,
+        })
         .collect()
 }
 

@@ -12,7 +12,7 @@
 
 mod admit_query;
 mod bound_text;
-mod bounded_allocation;
+pub(crate) mod bounded_allocation;
 mod dialect;
 mod functions;
 mod name_outputs;
@@ -26,7 +26,9 @@ mod resolve_relations;
 mod resolve_tables;
 mod rewrite_placeholders;
 
-pub(crate) use functions::{aggregate_functions, expr_planners, refused, scalar_functions, window_functions};
+pub(crate) use functions::{
+    aggregate_functions, bounded, bounded_concatenation, expr_planners, refused, scalar_functions, window_functions,
+};
 pub(crate) use name_outputs::{name_outputs, written_names};
 pub(crate) use parse_statement::{Admitted, ExplainMode, parse_expression};
 pub(crate) use query_text::QueryText;

@@ -98,6 +98,7 @@ async fn deliver(mut stream: QueryStream, sender: &mpsc::Sender<Delivery>) {
     let end = Delivery::End(Summary {
         sources,
         masked_columns: receipt.masked_columns as u64,
+        withheld: receipt.withheld,
     });
     // A reader that is gone needs no end.
     let _ = sender.send(end).await;

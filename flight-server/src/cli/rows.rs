@@ -64,6 +64,8 @@ pub struct Summary {
     pub sources: Vec<String>,
     /// Columns masked for this user.
     pub masked_columns: u64,
+    /// Whether something was withheld because too few customers stand behind it.
+    pub withheld: bool,
 }
 
 /// A table as people browse it.
@@ -170,6 +172,10 @@ impl Summary {
         Some(Self {
             sources: sources.collect(),
             masked_columns: json.get("masked_columns")?.as_u64()?,
+            withheld: json
+                .get("withheld")
+                .and_then(serde_json::Value::as_bool)
+                .unwrap_or_default(),
         })
     }
 
@@ -189,6 +195,9 @@ impl Summary {
             }
             if summary.masked_columns > 0 {
                 parts.push(format!("{} masked", counted(summary.masked_columns, "column")));
+            }
+            if summary.withheld {
+                parts.push("small groups withheld".to_owned());
             }
         }
         parts.join(" · ")
@@ -234,6 +243,7 @@ mod tests {
         let summary = Summary {
             sources: vec!["settlement".into(), "credit".into()],
             masked_columns: 1,
+            withheld: false,
         };
         let note = |rows, ms| Summary::note(Some(&summary), rows, Duration::from_millis(ms));
         assert_eq!(
@@ -244,6 +254,15 @@ mod tests {
             note(1, 12_340),
             "1 row, 12.3 s · settlement live, credit live · 1 column masked"
         );
+        let withheld = Summary {
+            sources: vec!["credit".into()],
+            masked_columns: 0,
+            withheld: true,
+        };
+        assert_eq!(
+            Summary::note(Some(&withheld), 2, Duration::from_millis(5)),
+            "2 rows, 5 ms · credit live · small groups withheld"
+        );
         assert_eq!(
             Summary::note(None, 1_056_320, Duration::from_millis(7)),
             "1,056,320 rows, 7 ms"
@@ -252,12 +271,13 @@ mod tests {
 
     #[test]
     fn a_receipt_is_read_and_other_text_is_not() {
-        let json = br#"{"query_id":"q","rows":3,"sources":["credit"],"masked_columns":2}"#;
+        let json = br#"{"query_id":"q","rows":3,"sources":["credit"],"masked_columns":2,"withheld":true}"#;
         assert_eq!(
             Summary::from_json(json),
             Some(Summary {
                 sources: vec!["credit".into()],
-                masked_columns: 2
+                masked_columns: 2,
+                withheld: true,
             })
         );
         assert_eq!(Summary::from_json(b"\xff"), None);

@@ -8,6 +8,7 @@ pub mod crash;
 pub mod fuzz;
 pub mod injection;
 pub mod leak;
+mod options;
 
 use anyhow::{Result, bail};
 
@@ -25,4 +26,10 @@ pub async fn run(words: &[String]) -> Result<()> {
         "leak" => leak::run(options).await,
         _ => bail!("`{task}` is not a task of the proof"),
     }
+}
+
+/// Says what is proven so far, and in the end what was.
+#[expect(clippy::print_stdout, reason = "the proof is a program that people watch")]
+fn say(line: &str) {
+    println!("{line}");
 }

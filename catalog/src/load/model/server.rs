@@ -1,6 +1,8 @@
 //! `server` and `auth`.
 //!
-//! Owns: listeners and limits, with their defaults. Never: listens.
+//! Owns: listeners, limits with their defaults, the key of masks. Never: listens.
+
+use secrecy::SecretString;
 
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::load::node::Findings;
@@ -29,6 +31,26 @@ pub(super) fn settings(fields: Option<&Fields>) -> ServerSettings {
             .and_then(|fields| fields.fields("limits"))
             .map(limits)
             .unwrap_or_default(),
+        mask_key: fields
+            .and_then(|fields| fields.secret("mask_key"))
+            .map(|key| SecretString::from(key.text.clone())),
+    }
+}
+
+/// The fewest bytes of `mask_key`: as many as the hash gives.
+const MASK_KEY_BYTES: usize = 32;
+
+/// A short key could be guessed, and with it every token looked up.
+pub(super) fn check_mask_key(fields: &Fields, findings: &mut Findings) {
+    let key = fields.fields("server").and_then(|server| server.secret("mask_key"));
+    if let Some(key) = key.filter(|key| key.text.trim().len() < MASK_KEY_BYTES) {
+        let finding = Diagnostic::error(
+            Code::PRJ004,
+            format!("`mask_key` has fewer than {MASK_KEY_BYTES} bytes"),
+        )
+        .at(key.place.clone())
+        .label("not shown");
+        findings.add(finding.help("draw one at random: `openssl rand -hex 32`"));
     }
 }
 

@@ -131,6 +131,30 @@ fn a_policys_conditions_are_whole_or_refused() {
 }
 
 #[test]
+fn policies_for_nobody_and_masks_that_differ_are_warned_of() {
+    let text = format!(
+        "{HEAD}sources: {{ s: {{ connector: mysql, url: \"${{env:URL}}\" }} }}\npolicies:\n\
+         \x20 a: {{ roles: [r, q], masks: {{ s.t.x: NULL, s.t.y: NULL }} }}\n\
+         \x20 b: {{ roles: [p, q], masks: {{ s.t.x: \"'*'\", s.t.y: NULL }} }}\n\
+         \x20 c: {{ roles: [p], masks: {{ s.t.x: NULL }} }}\n\
+         \x20 d: {{ roles: [other], masks: {{ s.t.x: \"'-'\" }} }}\n\
+         \x20 e: {{ when: principal.x, masks: {{ s.t.x: \"'-'\" }} }}\n\
+         \x20 f: {{ roles: [] }}\n\
+         users:\n  u: {{ password: \"{HASH}\", roles: [p, q] }}\n"
+    );
+    let (_, rendered) = check(
+        &[("caliber.yaml", &text)],
+        &[
+            "warning PRJ020 caliber.yaml:6:32",
+            "warning PRJ020 caliber.yaml:7:29",
+            "warning PRJ019 caliber.yaml:8:3",
+            "warning PRJ019 caliber.yaml:10:3",
+        ],
+    );
+    assert!(rendered.contains("::: caliber.yaml:5:32"), "{rendered}");
+}
+
+#[test]
 fn bad_yaml_says_where() {
     let (_, rendered) = check(
         &[("caliber.yaml", &format!("{HEAD}users:\n  eva: {{ password: {SECRET}\n"))],

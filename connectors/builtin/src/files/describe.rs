@@ -2,13 +2,13 @@
 //!
 //! Owns: the schema of Parquet footers, the types of CSV text, agreement between the files of a table. Never: a type that
 //! would change a value: CSV text becomes a number or date only if every field of the column is spelt as one. An empty field
-//! of CSV is NULL.
+//! of CSV is NULL, and any column may have one: whether some row does, which policy may hide, is not told.
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray};
+use arrow::array::AsArray;
 use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
@@ -156,7 +156,6 @@ fn parquet(path: &Path) -> Result<(Schema, Option<u64>), Why> {
 #[derive(Clone, Copy)]
 struct Spelling {
     seen: bool,
-    missing: bool,
     integer: bool,
     /// Digits before and after the point.
     decimal: Option<(usize, usize)>,
@@ -213,7 +212,6 @@ fn csv(path: &Path, delimiter: u8, header: bool) -> Result<Schema, Why> {
         .map_err(|_| "a file is not CSV")?;
     let fresh = Spelling {
         seen: false,
-        missing: false,
         integer: true,
         decimal: Some((0, 0)),
         date: true,
@@ -223,7 +221,6 @@ fn csv(path: &Path, delimiter: u8, header: bool) -> Result<Schema, Why> {
     for batch in rows {
         let batch = batch.map_err(|_| "a file is not CSV of one shape, or not UTF-8")?;
         for (column, spelling) in batch.columns().iter().zip(&mut spellings) {
-            spelling.missing |= column.null_count() > 0;
             column
                 .as_string::<i32>()
                 .iter()
@@ -234,7 +231,7 @@ fn csv(path: &Path, delimiter: u8, header: bool) -> Result<Schema, Why> {
     let fields = schema.fields().iter().zip(spellings);
     Ok(Schema::new(
         fields
-            .map(|(field, found)| Field::new(field.name(), found.data_type(), found.missing))
+            .map(|(field, found)| Field::new(field.name(), found.data_type(), true))
             .collect::<Vec<_>>(),
     ))
 }

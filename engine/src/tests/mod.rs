@@ -1,0 +1,7 @@
+//! Tests of the whole engine that need what ships with no switch for: a function of their own in the base state.
+//!
+//! Owns: the list. Never: compiled into what ships.
+
+mod memory_source;
+mod recording;
+mod shapes;
