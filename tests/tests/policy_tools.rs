@@ -471,7 +471,7 @@ fn only_what_opens_is_a_finding() -> Result<()> {
             "branch_id = principal.branch }",
             "branch_id = principal.branch AND id > 100 }",
         )
-        .replace("tables: [shop.rate]", "tables: [shop.none]");
+        .replace("roles: [desk]", "roles: [nobody]");
     let change = shop.file("access.yaml", &narrower)?;
     let closing = shop.policy(&["simulate", "--change", &change, "--json"])?;
     ensure!(closing.code == Some(0), "{closing:?}");
@@ -531,6 +531,12 @@ fn another_mask_is_a_finding_and_null_is_none() -> Result<()> {
         "/counts/cells/0/masked_otherwise",
     )?;
     ensure!(otherwise == seen, "{otherwise}, wanted {seen}");
+    let nothing = shop.file("access.yaml", &mask("NULL"))?;
+    let nothing = shop.policy(&["simulate", "--change", &nothing, "--as", "ann"])?;
+    ensure!(
+        nothing.code == Some(0) && nothing.out.contains("decided otherwise"),
+        "{nothing:?}"
+    );
     Ok(())
 }
 

@@ -76,7 +76,8 @@ impl ColumnChange {
     /// column are something else than masked rows.
     pub fn opens(&self) -> bool {
         let numbers = self.after == ColumnState::Grouped && self.before == ColumnState::Masked;
-        let otherwise = self.after == self.before && self.masks_after != self.masks_before;
+        let is_more = |mask: &String| !mask.eq_ignore_ascii_case("null") && !self.masks_before.contains(mask);
+        let otherwise = self.after == self.before && self.masks_after.iter().any(is_more);
         self.after > self.before || numbers || otherwise
     }
 }

@@ -11,6 +11,7 @@ use arrow::compute::{and, and_not, or};
 use arrow::datatypes::Schema;
 use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
+use datafusion::logical_expr::Expr;
 use futures::TryStreamExt;
 use serde::Serialize;
 
@@ -52,7 +53,7 @@ pub struct CellCounts {
     pub opened: u64,
     /// Clear before and not after.
     pub closed: u64,
-    /// Not clear on either side, and shown by another mask than before, or by a mask where it was NULL.
+    /// Not clear on either side, and shown by another mask than before, which is not NULL.
     pub masked_otherwise: u64,
 }
 
@@ -259,10 +260,19 @@ impl CellCounts {
             (Choice::Raw, _) => self.closed += 1,
             // NULL shows nothing, so to come to it opens nothing.
             (_, Choice::Null) => {}
-            (_, is) if old != mask(&column.after, is) => self.masked_otherwise += 1,
-            _ => {}
+            (_, is) => {
+                let new = mask(&column.after, is);
+                if new != old && !new.is_some_and(is_null) {
+                    self.masked_otherwise += 1;
+                }
+            }
         }
     }
+}
+
+/// Whether a mask shows nothing, whatever the row.
+fn is_null(cell: &Cell) -> bool {
+    matches!(cell, Cell::Mask(Expr::Literal(value, _)) if value.is_null())
 }
 
 fn mask(column: &GovernedColumn, choice: Choice) -> Option<&Cell> {
