@@ -272,8 +272,11 @@ fn view_change(before: Option<&Session>, after: Option<&Session>, view: &str) ->
     (change.existed != change.exists || change.undecided || !change.columns.is_empty()).then_some(change)
 }
 
+/// What a policy says of a view: the columns it lists, and masks by column.
+type ViewRule = (Option<Vec<String>>, Vec<(String, String)>);
+
 /// What the policies that apply say of a view's own columns.
-fn view_rules(session: &Session, view: &TableName) -> Vec<(Option<Vec<String>>, Vec<(String, String)>)> {
+fn view_rules(session: &Session, view: &TableName) -> Vec<ViewRule> {
     let catalog = &session.catalog;
     let policies = catalog.snapshot.catalog.project.policies.iter();
     policies
