@@ -60,6 +60,32 @@ pub struct MinGroup {
     pub place: Place,
 }
 
+/// A view of `unified` that some policy opens to a principal.
+///
+/// Its rows and values are those of the tables it is made of, which are decided on their own; of them a policy shows only
+/// what it grants here. Cells add up as in a `TableGrant`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewGrant {
+    /// The view.
+    pub view: TableName,
+    /// The policies that open it, in the order of file path, then place. Never empty.
+    pub policies: Vec<ViewPolicy>,
+}
+
+/// What one policy gives on a view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewPolicy {
+    /// The policy's name in the project.
+    pub policy: String,
+    /// The only columns it grants; `None` grants all.
+    pub columns: Option<Vec<String>>,
+    /// By column: the SQL expression over the view's columns that replaces the column.
+    pub masks: BTreeMap<String, SqlText>,
+    /// Whether it opens the entity's table too, and so says which rows it admits. One that does not admits every row that
+    /// other policies open.
+    pub opens_table: bool,
+}
+
 /// One condition of a policy on the rows of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RowFilter {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
-use crate::grant::TableGrant;
+use crate::grant::{TableGrant, ViewGrant};
 use crate::name::{ColumnName, TableName};
 use crate::policy::{self, EntityPaths, References};
 use crate::project::{Entity, Project};
@@ -67,9 +67,10 @@ impl CatalogSnapshot {
         policy::decide(&self.project, &self.paths, standing, table, self.remote_table(table)?)
     }
 
-    /// Whether some policy opens the view `unified.<name>` itself to the principal of `standing`; its base tables are decided on their own.
-    pub fn view_granted(&self, standing: &Standing, view: &TableName) -> bool {
-        policy::grants_view(&self.project, standing, view)
+    /// What policy opens of the view `unified.<entity>_360` itself; `None` if it does not exist for the principal. The
+    /// tables it is made of are decided on their own.
+    pub fn decide_view(&self, standing: &Standing, view: &TableName) -> Option<ViewGrant> {
+        policy::decide_view(&self.project, standing, view)
     }
 
     /// Every source table that exists for the principal, sorted.

@@ -142,7 +142,7 @@ impl Engine {
             sources,
         });
         let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
-        Self::checked(snapshot, options, SharedMemory::new(limit), findings)
+        Self::govern(snapshot, options, SharedMemory::new(limit), findings)
     }
 
     /// The same open sources, as they were described, under another project: nothing is opened or asked.
@@ -157,11 +157,11 @@ impl Engine {
             tables: self.snapshot.tables.clone(),
             sources: self.snapshot.sources.clone(),
         });
-        Self::checked(snapshot, self.options.clone(), Arc::clone(&self.memory), findings)
+        Self::govern(snapshot, self.options.clone(), Arc::clone(&self.memory), findings)
     }
 
-    /// The engine over a snapshot, once every policy of it compiles.
-    fn checked(
+    /// The engine over a snapshot, once every policy and attribute of it was compiled.
+    fn govern(
         snapshot: Arc<OpenSnapshot>,
         options: EngineOptions,
         memory: Arc<SharedMemory>,
@@ -169,8 +169,8 @@ impl Engine {
     ) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
         let project = &snapshot.catalog.project;
         let state = Arc::new(base_state(&project.name, &options));
-        let today = Date::of((options.clock)());
         let policy_state = Arc::new(policy_state(&state, project)?);
+        let today = Date::of((options.clock)());
         findings.extend(check_policies(&snapshot, &policy_state, &state, today));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(findings);

@@ -99,6 +99,10 @@ impl EngineError {
             }
             DataFusionError::ResourcesExhausted(text) => Self::from_exhausted(text),
             DataFusionError::Execution(text) => Self::from_execution(text),
+            // A pattern that is too large to compile is the statement's mistake, whatever DataFusion takes it for.
+            DataFusionError::Internal(text) if text.contains("Regular expression did not compile") => {
+                Self::new(Code::SQL023, "evaluating an expression of the statement failed")
+            }
             DataFusionError::ExecutionJoin(inner) if inner.is_cancelled() => Self::new(Code::LIM006, "cancelled"),
             other => Self::internal("the statement failed inside the engine", other),
         }

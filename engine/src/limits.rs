@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use caliber_catalog::diagnostic::Code;
@@ -39,8 +39,39 @@ pub(crate) struct SharedMemory {
     used: AtomicUsize,
 }
 
+/// The largest `server.limits.memory` of this process's engines.
+static PROCESS_BOUND: AtomicU64 = AtomicU64::new(0);
+/// What a process holds beside its statements, amply.
+const PROCESS_OWN_BYTES: u64 = 128 << 20;
+/// An allocation of fewer bytes is not worth a look at the process.
+const LARGE_BYTES: u64 = 4 << 20;
+
+/// Refuses a large allocation that no memory pool counts while the process already holds all it may. Only where the
+/// system tells what a process holds (Linux).
+pub(crate) fn within_process_bound(bytes: u64) -> Result<()> {
+    let bound = PROCESS_BOUND.load(Ordering::Relaxed);
+    if bytes < LARGE_BYTES || bound == 0 {
+        return Ok(());
+    }
+    let bound = bound.saturating_add(PROCESS_OWN_BYTES);
+    if resident_bytes().is_some_and(|held| held.saturating_add(bytes) > bound) {
+        return Err(DataFusionError::ResourcesExhausted(
+            "the memory of the server is used up".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// What the process holds, by `statm`: pages of 4 KiB, or larger ones, which makes it an underestimate.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(4_096))
+}
+
 impl SharedMemory {
     pub fn new(limit: usize) -> Arc<Self> {
+        PROCESS_BOUND.fetch_max(limit as u64, Ordering::Relaxed);
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
@@ -188,5 +219,59 @@ where
             &"the planning thread ended",
         )),
         Err(_) => Err(EngineError::new(Code::LIM001, "the statement takes too long to plan").help("split it up")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::MemoryConsumer;
+
+    use super::*;
+
+    #[test]
+    fn no_address_leads_to_a_store_and_none_can_be_added() {
+        let runtime = runtime(&SharedMemory::new(1 << 20), 1 << 20).unwrap();
+        let store: Arc<dyn ObjectStore> = Arc::new(datafusion::object_store::memory::InMemory::new());
+        for address in [
+            "file:///",
+            "file:///etc/passwd",
+            "http://localhost/x",
+            "https://example.org/",
+            "s3://bucket/key",
+            "gs://bucket/key",
+            "az://container/key",
+            "memory:///x",
+            "data:text/plain,x",
+        ] {
+            let url = Url::parse(address).unwrap();
+            runtime.register_object_store(&url, Arc::clone(&store));
+            let error = EngineError::from(runtime.object_store_registry.get_store(&url).unwrap_err());
+            assert_eq!(error.code, Code::SQL002, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_statement_takes_its_own_bound_and_not_a_byte_more() {
+        let runtime = runtime(&SharedMemory::new(1_000), 600).unwrap();
+        let one = MemoryConsumer::new("one").register(&runtime.memory_pool);
+        one.try_grow(600).unwrap();
+        assert!(matches!(one.try_grow(1), Err(DataFusionError::ResourcesExhausted(_))));
+        one.shrink(600);
+        one.try_grow(600).unwrap();
+    }
+
+    #[test]
+    fn statements_together_take_the_server_s_bound_and_give_it_back() {
+        let shared = SharedMemory::new(1_000);
+        let (first, second) = (runtime(&shared, 600).unwrap(), runtime(&shared, 600).unwrap());
+        let one = MemoryConsumer::new("one").register(&first.memory_pool);
+        let other = MemoryConsumer::new("other").register(&second.memory_pool);
+        one.try_grow(600).unwrap();
+        other.try_grow(400).unwrap();
+        assert!(other.try_grow(1).is_err());
+        drop(one);
+        other.try_grow(200).unwrap();
+        drop((other, first, second));
+        assert_eq!(shared.used.load(Ordering::Relaxed), 0);
     }
 }

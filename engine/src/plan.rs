@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use crate::EngineError;
+use crate::evaluate::bound_expansion::bound_expansion;
 use crate::govern::governed_table::GovernedTable;
 use crate::govern::guard_groups::{Withheld, guard_groups};
 use crate::govern::require_governed::require_governed_plan;
@@ -203,6 +204,7 @@ fn placed(text: &QueryText, error: &DataFusionError) -> EngineError {
 /// Checks the plan and works out what it takes and gives.
 fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Planned, EngineError> {
     require_governed_plan(&plan)?;
+    bound_expansion(&plan)?;
     let withheld = Withheld::default();
     let plan = guard_groups(plan, &withheld)?;
     let known = plan.get_parameter_types()?;

@@ -9,6 +9,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use crate::evaluate::bound_calls::BoundCalls;
+use crate::evaluate::bound_unnest::BoundUnnest;
 use crate::evaluate::check_overflow::CheckOverflow;
 use crate::evaluate::execute_once::ExecuteLeftOnce;
 use crate::govern::require_governed::RequireGovernedScan;
@@ -28,11 +29,12 @@ pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     Optimizer::new().rules
 }
 
-/// DataFusion's own; then ours, which mends a join of DataFusion's; and last of all the check: whatever the others
+/// DataFusion's own; then ours, which mend a join and an unnest of DataFusion's; and last of all the check: whatever the others
 /// made, a plan with an ungoverned scan does not run (INV-1).
 pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.push(Arc::new(ExecuteLeftOnce));
+    rules.push(Arc::new(BoundUnnest));
     rules.push(Arc::new(RequireGovernedScan));
     rules
 }

@@ -19,6 +19,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::EngineError;
 use crate::engine::{Engine, EngineOptions};
+use crate::evaluate::spread_literals::spread_literals;
 use crate::govern::policy_expr::Reason;
 use crate::limits::{on_large_stack, runtime};
 use crate::plan::{Planned, plan_statement};
@@ -288,7 +289,8 @@ async fn physical_plan(
     let bound: LogicalPlan = planned.bind(values)?;
     let optimized = state.optimize(&bound)?;
     crate::govern::require_governed::require_governed_plan(&optimized)?;
-    Ok(state.query_planner().create_physical_plan(&optimized, state).await?)
+    let counted = spread_literals(optimized)?;
+    Ok(state.query_planner().create_physical_plan(&counted, state).await?)
 }
 
 /// The state every session starts from: functions, rules, settings, and no catalog.

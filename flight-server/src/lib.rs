@@ -11,6 +11,7 @@ pub mod demo;
 mod encode;
 mod front;
 mod metadata;
+mod oversized;
 mod prepared;
 mod running;
 mod serve;

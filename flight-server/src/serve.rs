@@ -23,6 +23,7 @@ use crate::authenticate::Authenticator;
 use crate::connections;
 use crate::front::Front;
 use crate::metadata::type_info;
+use crate::oversized::Oversized;
 use crate::running::Running;
 use crate::service::FlightSql;
 use crate::session_store::SessionStore;
@@ -107,7 +108,9 @@ pub async fn serve(
     let service = FlightServiceServer::new(Front::new(FlightSql::new(Arc::clone(&state))))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(usize::MAX);
-    let router: Router = transport(&config)?.add_service(health_service).add_service(service);
+    let router: Router = transport(&config)?
+        .add_service(health_service)
+        .add_service(Oversized(service));
     let (stop, stopped) = oneshot::channel::<()>();
     let signal = async move {
         // A dropped sender ends the server as well.

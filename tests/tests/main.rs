@@ -14,6 +14,8 @@ mod broken_projects;
 mod cli;
 /// Rows open in groups only.
 mod groups;
+/// Hostile text in every place a value or name can stand (INV-5).
+mod injection;
 /// Worlds that differ in hidden rows only give equal bytes (INV-3, INV-4).
 mod noninterference;
 /// What several policies at once mean, over two departments.

@@ -3,6 +3,7 @@
 mod attributes;
 mod masks;
 mod standing;
+mod views;
 
 use std::fs;
 

@@ -99,6 +99,24 @@ impl Scope<'_> {
             .add(finding.help(format!("the sources are {}", names.join(", "))));
     }
 
+    /// Whether a view of `unified` is some entity's; reports one that is not.
+    fn known_view(&mut self, view: &TableName, place: &Place) -> bool {
+        let entity = view.table.strip_suffix("_360");
+        if entity.is_some_and(|entity| self.entities.contains(entity)) {
+            return true;
+        }
+        if !self.findings.incomplete {
+            let mut finding = Diagnostic::error(Code::PRJ010, format!("no view `{view}`")).at(place.clone());
+            let views: Vec<String> = self.entities.iter().map(|entity| format!("{entity}_360")).collect();
+            if let Some(near) = did_you_mean(&view.table, views.iter().map(String::as_str)) {
+                finding = finding.label(format!("did you mean `unified.{near}`?"));
+            }
+            self.findings
+                .add(finding.help("each entity NAME has the view `unified.NAME_360`"));
+        }
+        false
+    }
+
     /// Reports an entity that the project does not have.
     fn known_entity(&mut self, name: &str, place: &Place) {
         if self.entities.contains(name) || self.findings.incomplete {

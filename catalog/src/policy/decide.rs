@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::paths::{EntityPaths, Reach};
 use super::pattern::Pattern;
-use crate::grant::{EntityFilter, GroupFloor, PolicyGrant, RowFilter, TableGrant};
+use crate::grant::{EntityFilter, GroupFloor, PolicyGrant, RowFilter, SqlText, TableGrant, ViewGrant, ViewPolicy};
 use crate::name::TableName;
 use crate::project::{Policy, Project};
 use crate::source_schema::RemoteTable;
@@ -21,12 +21,37 @@ pub(crate) fn covers(policy: &Policy, table: &TableName) -> bool {
         .any(|(pattern, _)| Pattern::parse(pattern).is_ok_and(|pattern| pattern.covers(table)))
 }
 
-/// Whether some policy opens a view to a principal.
-pub(crate) fn grants_view(project: &Project, standing: &Standing, view: &TableName) -> bool {
-    project
+/// The grant on the view `unified.<entity>_360`, or `None` where it does not exist for the principal.
+pub(crate) fn decide_view(project: &Project, standing: &Standing, view: &TableName) -> Option<ViewGrant> {
+    let entity = project.entities.get(view.table.strip_suffix("_360")?)?;
+    let policies: Vec<ViewPolicy> = project
         .policies
         .iter()
-        .any(|policy| standing.applies(policy) && covers(policy, view))
+        .filter(|policy| standing.applies(policy) && covers(policy, view))
+        .map(|policy| ViewPolicy {
+            policy: policy.name.clone(),
+            columns: policy
+                .columns
+                .get(view)
+                .map(|(columns, _)| columns.iter().map(|(column, _)| column.clone()).collect()),
+            masks: masks(policy, view),
+            opens_table: covers(policy, &entity.table),
+        })
+        .filter(|policy| policy.columns.as_ref().is_none_or(|columns| !columns.is_empty()))
+        .collect();
+    (!policies.is_empty()).then(|| ViewGrant {
+        view: view.clone(),
+        policies,
+    })
+}
+
+fn masks(policy: &Policy, table: &TableName) -> BTreeMap<String, SqlText> {
+    policy
+        .masks
+        .iter()
+        .filter(|(column, _)| column.table == *table)
+        .map(|(column, mask)| (column.column.clone(), mask.clone()))
+        .collect()
 }
 
 /// The grant on `table`, or `None` where it does not exist for the principal.

@@ -235,9 +235,35 @@ impl<'a> Finder<'a> {
         }
     }
 
+    /// Reports a column that a view of `unified` does not have. Of other tables nothing.
+    fn view_column(&mut self, view: &TableName, column: &str, place: &Place) {
+        let entity = view.table.strip_suffix("_360");
+        let Some(entity) = entity
+            .filter(|_| view.schema == "unified")
+            .and_then(|entity| self.snapshot.project.entities.get(entity))
+        else {
+            return;
+        };
+        let names: Vec<&str> = std::iter::once(entity.key.as_str())
+            .chain(entity.attributes.iter().map(|attribute| attribute.name.as_str()))
+            .collect();
+        if names.contains(&column) {
+            return;
+        }
+        let mut finding =
+            Diagnostic::error(Code::PRJ013, format!("no column `{column}` in `{view}`")).at(place.clone());
+        if let Some(near) = did_you_mean(column, names.iter().copied()) {
+            finding = finding.label(format!("did you mean `{near}`?"));
+        }
+        self.add(finding.help(format!("`{view}` has {}", some(names.into_iter()))));
+    }
+
     fn columns(&mut self, policy: &Policy) {
         for (name, (columns, place)) in &policy.columns {
             self.idle(policy, name, place);
+            for (column, place) in columns {
+                self.view_column(name, column, place);
+            }
             let Some(table) = self.table(name, Code::PRJ013, place) else {
                 continue;
             };
@@ -263,6 +289,7 @@ impl<'a> Finder<'a> {
         for (name, mask) in &policy.masks {
             let place = policy.mask_places.get(name).unwrap_or(&mask.place).clone();
             self.idle(policy, &name.table, &place);
+            self.view_column(&name.table, &name.column, &place);
             if let Some(table) = self.table(&name.table, Code::PRJ013, &place) {
                 self.column(&name.table, table, &name.column, Code::PRJ013, &place);
             }

@@ -140,6 +140,15 @@ impl MariaDb {
         taken.collect()
     }
 
+    /// The statements prepared since `mark`, with `?` for their parameters.
+    pub fn prepared_since(&self, mark: usize) -> Vec<String> {
+        let log = self.general_log();
+        let lines = log.get(mark..).unwrap_or_default().lines();
+        lines
+            .filter_map(|line| Some(line.split_once("Prepare\t")?.1.to_owned()))
+            .collect()
+    }
+
     /// How many statements run now in `database`.
     pub async fn running(&self, database: &str) -> Result<usize> {
         let sql = format!(

@@ -8,7 +8,7 @@
 use std::mem::size_of_val;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
@@ -82,7 +82,8 @@ impl AggregateUDFImpl for BoundedGathering {
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         let inner = self.inner.create_groups_accumulator(args)?;
-        Ok(Box::new(Groups { inner }))
+        let name = self.inner.name().to_owned();
+        Ok(Box::new(Groups { inner, name }))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -124,14 +125,17 @@ struct One {
     name: String,
 }
 
+fn too_large(name: &str) -> DataFusionError {
+    DataFusionError::ResourcesExhausted(format!(
+        "`{name}` would make one value larger than {} MiB",
+        VALUE_BYTES >> 20
+    ))
+}
+
 impl One {
     fn within(&self) -> Result<()> {
         if self.inner.size() as u64 > VALUE_BYTES {
-            return Err(DataFusionError::ResourcesExhausted(format!(
-                "`{}` would make one value larger than {} MiB",
-                self.name,
-                VALUE_BYTES >> 20
-            )));
+            return Err(too_large(&self.name));
         }
         Ok(())
     }
@@ -172,6 +176,21 @@ impl Accumulator for One {
 /// The values of all groups.
 struct Groups {
     inner: Box<dyn GroupsAccumulator>,
+    name: String,
+}
+
+impl Groups {
+    /// Each value of what leaves, at the end or to make room.
+    fn within(&self, values: ArrayRef) -> Result<ArrayRef> {
+        let largest = (0..values.len())
+            .filter(|_| values.get_array_memory_size() as u64 > VALUE_BYTES)
+            .filter_map(|row| values.slice(row, 1).to_data().get_slice_memory_size().ok())
+            .max();
+        if largest.is_some_and(|bytes| bytes as u64 > VALUE_BYTES) {
+            return Err(too_large(&self.name));
+        }
+        Ok(values)
+    }
 }
 
 impl GroupsAccumulator for Groups {
@@ -186,11 +205,13 @@ impl GroupsAccumulator for Groups {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.inner.evaluate(emit_to)
+        let values = self.inner.evaluate(emit_to)?;
+        self.within(values)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.inner.state(emit_to)
+        let states = self.inner.state(emit_to)?;
+        states.into_iter().map(|values| self.within(values)).collect()
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], groups: usize) -> Result<()> {

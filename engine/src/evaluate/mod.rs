@@ -4,7 +4,10 @@
 //! Owns: checked arithmetic and sums, bounds on what a call may make, one execution of a join's left side. Never: policy.
 
 pub(crate) mod bound_calls;
+pub(crate) mod bound_expansion;
+pub(crate) mod bound_unnest;
 pub(crate) mod bounded_gathering;
 pub(crate) mod check_overflow;
 pub(crate) mod checked_sum;
 pub(crate) mod execute_once;
+pub(crate) mod spread_literals;

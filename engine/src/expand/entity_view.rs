@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use async_trait::async_trait;
 use caliber_catalog::diagnostic::{Code, Diagnostic};
 use caliber_catalog::name::{ColumnName, TableName};
@@ -24,8 +24,9 @@ use datafusion::sql::sqlparser::ast;
 
 use crate::EngineError;
 use crate::engine::OpenSnapshot;
+use crate::expand::view_cells::{ViewAsker, ViewCells};
 use crate::govern::enforcement::Enforcement;
-use crate::govern::governed_table::{GovernedTable, clear_flag};
+use crate::govern::governed_table::{GovernedTable, admits_flag, clear_flag};
 use crate::govern::policy_expr::parse;
 
 /// The alias of the entity's own table within the view.
@@ -88,6 +89,7 @@ pub(crate) fn entity_view(
     state: &SessionState,
     entity: &Entity,
     lookup: Lookup<'_>,
+    asker: &ViewAsker<'_>,
 ) -> std::result::Result<Option<EntityView>, EngineError> {
     let Some(base) = lookup(&entity.table)? else {
         return Ok(None);
@@ -95,6 +97,7 @@ pub(crate) fn entity_view(
     if !base.column(&entity.key).is_some_and(|key| key.is_clear()) {
         return Ok(None);
     }
+    let cells = ViewCells::new(asker, &base);
     let mut joined: BTreeMap<Vec<Hop>, Arc<Enforcement>> = BTreeMap::from([(Vec::new(), base)]);
     let mut shown = Vec::new();
     for attribute in &entity.attributes {
@@ -103,22 +106,42 @@ pub(crate) fn entity_view(
             shown.push((attribute, resolved));
         }
     }
-    let plan = join_all(&joined)?;
-    let mut columns = vec![qualified(ENTITY, &entity.key).alias(&entity.key)];
+    let plan = join_all(&joined, cells.needs_flags())?;
+    let mut columns = vec![(entity.key.clone(), qualified(ENTITY, &entity.key))];
     for (attribute, resolved) in shown {
-        columns.push(attribute_expr(state, &plan, resolved, &joined)?.alias(&attribute.name));
+        columns.push((attribute.name.clone(), attribute_expr(state, &plan, resolved, &joined)?));
     }
-    let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
+    let flag = |at: usize| qualified(ENTITY, &admits_flag(at));
+    let columns = cells.columns(columns, plan.schema(), &flag)?;
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let mut builder = LogicalPlanBuilder::from(plan);
+    if let Some(admitted) = cells.rows(&flag) {
+        builder = builder.filter(admitted)?;
+    }
+    let plan = builder.project(columns)?.build()?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
     Ok(Some(EntityView { plan, schema }))
 }
 
-/// The attributes of `entity` that cannot be computed over its tables as they are, whoever asks.
-pub(crate) fn check_attributes(snapshot: &OpenSnapshot, state: &SessionState, entity: &Entity) -> Vec<Diagnostic> {
+/// The attributes of `entity` that cannot be computed over its tables as they are, whoever asks; and the columns its view
+/// has for one who sees everything, but for those whose source is down.
+pub(crate) fn check_attributes(
+    snapshot: &OpenSnapshot,
+    state: &SessionState,
+    entity: &Entity,
+) -> (Vec<Diagnostic>, Vec<Field>) {
     let mut findings = Vec::new();
-    if snapshot.remote_table(&entity.table).is_none() {
-        return findings;
-    }
+    let mut columns = Vec::new();
+    let Some(table) = snapshot.remote_table(&entity.table) else {
+        return (findings, columns);
+    };
+    columns.extend(
+        table
+            .column(&entity.key)
+            .map(|key| Field::new(&key.name, key.data_type.clone(), true)),
+    );
     for attribute in &entity.attributes {
         let checked = resolve(snapshot, entity, attribute).and_then(|resolved| {
             let mut schema: Option<DFSchema> = None;
@@ -126,7 +149,7 @@ pub(crate) fn check_attributes(snapshot: &OpenSnapshot, state: &SessionState, en
                 let table = path.last().map_or(&entity.table, |hop| &hop.target.table);
                 // The table's source is down: it was reported, and the attribute cannot be checked.
                 let Some(remote) = snapshot.remote_table(table) else {
-                    return Ok(());
+                    return Ok(None);
                 };
                 let raw = crate::govern::enforcement::raw_schema(remote)?;
                 let part = DFSchema::try_from_qualified_schema(alias_of(path), raw.as_arrow())?;
@@ -137,8 +160,11 @@ pub(crate) fn check_attributes(snapshot: &OpenSnapshot, state: &SessionState, en
             }
             let schema = schema.unwrap_or_else(DFSchema::empty);
             let expr = state.create_logical_expr_from_sql_expr(resolved.expr, &schema)?;
-            coerced(state, expr, &schema).map(|_| ())
+            Ok(Some(coerced(state, expr, &schema)?.get_type(&schema)?))
         });
+        if let Ok(Some(data_type)) = &checked {
+            columns.push(Field::new(&attribute.name, data_type.clone(), true));
+        }
         if let Err(error) = checked {
             let mut finding = Diagnostic::error(
                 Code::PRJ011,
@@ -149,7 +175,7 @@ pub(crate) fn check_attributes(snapshot: &OpenSnapshot, state: &SessionState, en
             findings.push(finding);
         }
     }
-    findings
+    (findings, columns)
 }
 
 /// Adds to `joined` every table the attribute needs; `false` where a table or column of it does not exist for the principal.
@@ -189,9 +215,13 @@ fn reach(
 }
 
 /// The entity's table, left-joined to each referenced one by plain equality. Masked cells are NULL in all of them.
-fn join_all(joined: &BTreeMap<Vec<Hop>, Arc<Enforcement>>) -> Result<LogicalPlan> {
+/// With `flags`, the entity's own table tells which policies admit a row.
+fn join_all(joined: &BTreeMap<Vec<Hop>, Arc<Enforcement>>, flags: bool) -> Result<LogicalPlan> {
     let scan = |path: &[Hop], table: &Arc<Enforcement>| {
-        let provider = Arc::new(GovernedTable::for_attributes(Arc::clone(table))?);
+        let provider = Arc::new(GovernedTable::for_attributes(
+            Arc::clone(table),
+            flags && path.is_empty(),
+        )?);
         LogicalPlanBuilder::scan(TableReference::bare(alias_of(path)), provider_as_source(provider), None)?.build()
     };
     let mut builder: Option<LogicalPlanBuilder> = None;

@@ -2,6 +2,9 @@
 //!
 //! Owns: turning what the compiler says into findings with places. Never: decides for a principal.
 
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{Field, Schema};
 use caliber_catalog::date::Date;
 use caliber_catalog::diagnostic::{Code, Diagnostic};
 use caliber_catalog::grant::SqlText;
@@ -15,6 +18,7 @@ use super::policy_expr::{Attributes, Wanted, compile};
 use crate::EngineError;
 use crate::engine::OpenSnapshot;
 use crate::expand::entity_view::check_attributes;
+use crate::resolve::governed_catalog::UNIFIED;
 
 /// Every expression of the project that does not fit its table.
 /// `state` is the one policies are compiled in, `plain` what users' statements are planned in.
@@ -30,6 +34,12 @@ pub(crate) fn check_policies(
         state,
         findings: Vec::new(),
     };
+    let mut views: BTreeMap<TableName, Vec<Field>> = BTreeMap::new();
+    for entity in project.entities.values() {
+        let (findings, columns) = check_attributes(snapshot, plain, entity);
+        check.findings.extend(findings);
+        views.insert(TableName::new(UNIFIED, format!("{}_360", entity.name)), columns);
+    }
     for policy in &project.policies {
         check.expired(policy, today);
         if let Some(when) = &policy.when {
@@ -44,6 +54,9 @@ pub(crate) fn check_policies(
             }
         }
         for (column, sql) in &policy.masks {
+            if let Some(columns) = views.get(&column.table) {
+                check.view_mask(columns, &column.column, sql);
+            }
             let described = snapshot
                 .remote_table(&column.table)
                 .and_then(|table| table.column(&column.column));
@@ -58,7 +71,6 @@ pub(crate) fn check_policies(
                 check.expression(&holding.bridge, sql, &Wanted::Predicate);
             }
         }
-        check.findings.extend(check_attributes(snapshot, plain, entity));
     }
     check.findings
 }
@@ -89,6 +101,18 @@ impl Check<'_> {
         match raw_schema(table) {
             Ok(schema) => self.compiles(sql, &schema, wanted),
             Err(error) => self.wrong(sql, error),
+        }
+    }
+
+    /// A mask of a view's column, over the view's columns. One that cannot be typed because its source is down is not
+    /// checked.
+    fn view_mask(&mut self, columns: &[Field], column: &str, sql: &SqlText) {
+        let Some(masked) = columns.iter().find(|known| known.name() == column) else {
+            return;
+        };
+        match DFSchema::try_from(Schema::new(columns.to_vec())) {
+            Ok(schema) => self.compiles(sql, &schema, &Wanted::Value(masked.data_type())),
+            Err(error) => self.wrong(sql, error.into()),
         }
     }
 

@@ -115,6 +115,11 @@ impl Enforcement {
         )
     }
 
+    /// Whether some policy shows rows: not none, and not groups of them only.
+    pub fn shows_rows(&self) -> bool {
+        !self.policies.is_empty() && self.groups.is_empty()
+    }
+
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&GovernedColumn> {
         self.columns.iter().find(|column| {

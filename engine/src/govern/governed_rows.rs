@@ -161,22 +161,7 @@ impl GovernedRows {
     /// The visible, masked, filtered rows of one raw batch.
     fn govern(&self, raw: &RecordBatch) -> Result<RecordBatch, EngineError> {
         let admits = self.admits(raw)?;
-        let visible = admits.iter().skip(1).try_fold(
-            admits
-                .first()
-                .cloned()
-                .ok_or_else(|| EngineError::internal("no policy admits", &self.enforcement.name))?,
-            |all, one| or(&all, one).map_err(|error| EngineError::internal("policies could not be joined", &error)),
-        )?;
-        let raw = filtered(raw, &visible)?;
-        let admits = admits
-            .iter()
-            .map(|one| {
-                Ok(boolean(arrow::compute::filter(one, &visible).map_err(|e| {
-                    EngineError::internal("rows could not be filtered", &e)
-                })?))
-            })
-            .collect::<Result<Vec<_>, EngineError>>()?;
+        let (raw, admits) = self.visible(raw, admits)?;
         let columns = self
             .outputs
             .iter()
@@ -200,8 +185,36 @@ impl GovernedRows {
             .collect()
     }
 
+    /// The rows that some policy admits, and which policies admit each. A source that filters as policy does sends no
+    /// others; then nothing is copied.
+    fn visible(
+        &self,
+        raw: &RecordBatch,
+        admits: Vec<BooleanArray>,
+    ) -> Result<(RecordBatch, Vec<BooleanArray>), EngineError> {
+        let (first, others) = admits
+            .split_first()
+            .ok_or_else(|| EngineError::internal("no policy admits", &self.enforcement.name))?;
+        let visible = others.iter().try_fold(first.clone(), |all, one| {
+            or(&all, one).map_err(|error| EngineError::internal("policies could not be joined", &error))
+        })?;
+        if visible.true_count() == raw.num_rows() {
+            return Ok((raw.clone(), admits));
+        }
+        let kept = filtered(raw, &visible)?;
+        let admits = admits
+            .iter()
+            .map(|one| {
+                Ok(boolean(arrow::compute::filter(one, &visible).map_err(|e| {
+                    EngineError::internal("rows could not be filtered", &e)
+                })?))
+            })
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        Ok((kept, admits))
+    }
+
     fn admitted(&self, checks: &[Check], raw: &RecordBatch) -> Result<BooleanArray, EngineError> {
-        let mut admitted = BooleanArray::from(vec![true; raw.num_rows()]);
+        let mut admitted: Option<BooleanArray> = None;
         for check in checks {
             let one = match check {
                 Check::Predicate(predicate) => evaluate_mask(predicate.as_ref(), raw)?,
@@ -222,14 +235,22 @@ impl GovernedRows {
                     return Err(EngineError::internal("keys are not resolved", &self.enforcement.name));
                 }
             };
-            admitted = and(&admitted, &one).map_err(|e| EngineError::internal("policies could not be joined", &e))?;
+            admitted = Some(match admitted {
+                None => one,
+                Some(all) => and(&all, &one).map_err(|e| EngineError::internal("policies could not be joined", &e))?,
+            });
         }
-        Ok(admitted)
+        Ok(admitted.unwrap_or_else(|| BooleanArray::from(vec![true; raw.num_rows()])))
     }
 
     fn show(&self, shown: &Shown, raw: &RecordBatch, admits: &[BooleanArray]) -> Result<ArrayRef, EngineError> {
         let at = match shown.output {
             Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+            Output::Admits(at) => {
+                let admitted = admits.get(at).cloned();
+                let admitted = admitted.ok_or_else(|| EngineError::internal("a policy is missing", &at))?;
+                return Ok(Arc::new(admitted));
+            }
             Output::Contributor(_) => return column_of(raw, shown.raw.as_deref().unwrap_or_default()),
         };
         let column = self
@@ -244,8 +265,28 @@ impl GovernedRows {
             return column_of(raw, shown.raw.as_deref().unwrap_or_default());
         }
         let hide = matches!(shown.output, Output::ClearOrNull(_));
+        if let Some(choice) = the_one_choice(column, admits, hide) {
+            return self.uniform(shown, raw, choice);
+        }
         let choices = choose(column, admits, raw.num_rows(), hide);
         self.assemble(shown, raw, &choices)
+    }
+
+    /// The column where all rows are shown alike.
+    fn uniform(&self, shown: &Shown, raw: &RecordBatch, choice: Choice) -> Result<ArrayRef, EngineError> {
+        let rows = raw.num_rows();
+        match choice {
+            Choice::Null => Ok(new_null_array(&shown.data_type, rows)),
+            Choice::Raw => column_of(raw, shown.raw.as_deref().unwrap_or_default()),
+            Choice::Mask(policy) => match shown.masks.get(policy).and_then(Option::as_ref) {
+                // No row, no evaluation: a mask that fails must not fail a batch in which it masks nothing.
+                Some(mask) if rows > 0 => {
+                    let values = mask.evaluate(raw).and_then(|value| value.into_array(rows));
+                    values.map_err(|error| mask_failed(&error))
+                }
+                _ => Ok(new_null_array(&shown.data_type, rows)),
+            },
+        }
     }
 
     /// Takes for each row NULL, the raw value or a policy's mask, evaluating each mask on its own rows only.
@@ -307,6 +348,23 @@ pub(crate) enum Choice {
     Mask(usize),
 }
 
+/// What every row of the batch shows, where that is the same: what the first policy says, if it admits all rows and no
+/// other policy shows one of them clear.
+fn the_one_choice(column: &GovernedColumn, admits: &[BooleanArray], hide_masked: bool) -> Option<Choice> {
+    let all = |admitted: &BooleanArray| admitted.null_count() == 0 && admitted.true_count() == admitted.len();
+    let mut policies = column.cells.iter().zip(admits);
+    let (first, admitted) = policies.next()?;
+    if !all(admitted) {
+        return None;
+    }
+    match first {
+        Cell::Clear => Some(Choice::Raw),
+        _ if policies.any(|(cell, admitted)| !matches!(cell, Cell::Absent) && admitted.true_count() > 0) => None,
+        Cell::Mask(_) if !hide_masked => Some(Choice::Mask(0)),
+        Cell::Mask(_) | Cell::Absent => Some(Choice::Null),
+    }
+}
+
 /// For each row: clear if any policy that admits it shows it clear, else the first applicable mask, else NULL.
 pub(crate) fn choose(column: &GovernedColumn, admits: &[BooleanArray], rows: usize, hide_masked: bool) -> Vec<Choice> {
     (0..rows)
@@ -335,6 +393,14 @@ fn clear_rows(column: &GovernedColumn, admits: &[BooleanArray], rows: usize) -> 
 fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Shown, EngineError> {
     let at = match output {
         Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+        Output::Admits(_) => {
+            return Ok(Shown {
+                output,
+                data_type: DataType::Boolean,
+                raw: None,
+                masks: Vec::new(),
+            });
+        }
         Output::Contributor(at) => {
             let floor = enforcement.groups.get(at);
             let remote = floor.and_then(|floor| enforcement.table.columns.get(floor.column));
@@ -369,7 +435,7 @@ fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Sh
     })
 }
 
-fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
+pub(crate) fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
     tracing::error!(kind = EngineError::kind(error), "a mask failed on a row");
     EngineError::new(
         caliber_catalog::diagnostic::Code::POL001,

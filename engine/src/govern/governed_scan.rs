@@ -170,6 +170,8 @@ impl GovernedScanExec {
         for output in self.needed_outputs(local_filters) {
             let at = match output {
                 Output::Shown(at) | Output::ClearOrNull(at) | Output::IsClear(at) => at,
+                // What its policies need is fetched above.
+                Output::Admits(_) => continue,
                 Output::Contributor(at) => {
                     columns.extend(self.enforcement.groups.get(at).map(|floor| floor.column));
                     continue;

@@ -26,6 +26,8 @@ pub(crate) enum Output {
     ClearOrNull(usize),
     /// Whether policy shows that column clear on the row.
     IsClear(usize),
+    /// Whether the policy of `Enforcement::policies` at that index admits the row.
+    Admits(usize),
     /// Who stands behind the row, for `Enforcement::groups` at that index. Counted, never shown (`guard_groups`).
     Contributor(usize),
 }
@@ -53,8 +55,8 @@ impl GovernedTable {
     }
 
     /// The table for an entity's attributes: masked cells are NULL, and beside each column that some policy masks
-    /// stands `clear_flag(column)`.
-    pub fn for_attributes(enforcement: Arc<Enforcement>) -> Result<Self> {
+    /// stands `clear_flag(column)`. With `admissions`, `admits_flag` tells for each policy whether it admits the row.
+    pub fn for_attributes(enforcement: Arc<Enforcement>, admissions: bool) -> Result<Self> {
         let mut outputs: Vec<Output> = (0..enforcement.columns.len()).map(Output::ClearOrNull).collect();
         outputs.extend(
             enforcement
@@ -64,6 +66,9 @@ impl GovernedTable {
                 .filter(|(_, column)| !column.is_clear())
                 .map(|(at, _)| Output::IsClear(at)),
         );
+        if admissions {
+            outputs.extend((0..enforcement.policies.len()).map(Output::Admits));
+        }
         Self::with_outputs(enforcement, outputs)
     }
 
@@ -104,6 +109,11 @@ pub(crate) fn clear_flag(column: &str) -> String {
     format!("{column}\u{1}clear")
 }
 
+/// The name of the column that says whether `Enforcement::policies[at]` admits a row.
+pub(crate) fn admits_flag(at: usize) -> String {
+    format!("{at}\u{1}admits")
+}
+
 /// The name of the column that says who stands behind a row, for `Enforcement::groups[at]`.
 pub(crate) fn contributor(at: usize) -> String {
     format!("{at}\u{1}contributor")
@@ -120,6 +130,7 @@ pub(crate) fn output_field(enforcement: &Enforcement, output: Output) -> Field {
     match output {
         Output::Shown(at) | Output::ClearOrNull(at) => field(at),
         Output::IsClear(at) => Field::new(clear_flag(field(at).name()), DataType::Boolean, false),
+        Output::Admits(at) => Field::new(admits_flag(at), DataType::Boolean, false),
         Output::Contributor(at) => {
             let data_type = enforcement
                 .groups
@@ -143,7 +154,7 @@ fn key_constraints(enforcement: &Enforcement, outputs: &[Output]) -> Constraints
                         .get(column.index)
                         .is_some_and(|remote| remote.name == *name)
             }),
-            Output::IsClear(_) | Output::Contributor(_) => false,
+            Output::IsClear(_) | Output::Admits(_) | Output::Contributor(_) => false,
         })
     };
     let indices = |key: &Vec<String>| {

@@ -306,7 +306,7 @@ impl Side {
             None => None,
         };
         Ok(enforcement
-            // The table exists, and is empty: no policy gives a row.
+            // Rows that stand behind numbers only are counted too: a change may let further ones in.
             .filter(|enforcement| !enforcement.policies.is_empty())
             .map(|enforcement| Self {
                 enforcement,

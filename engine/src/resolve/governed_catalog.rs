@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use caliber_catalog::grant::TableGrant;
+use caliber_catalog::grant::{TableGrant, ViewGrant};
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
 use caliber_catalog::project::Entity;
@@ -20,6 +20,7 @@ use super::system_tables::{SYSTEM_SCHEMAS, system_table, system_tables};
 use crate::EngineError;
 use crate::engine::{Engine, OpenSnapshot};
 use crate::expand::entity_view::{EntityView, entity_view};
+use crate::expand::view_cells::ViewAsker;
 use crate::govern::enforcement::{Enforcement, GrantCompiler};
 use crate::govern::governed_table::GovernedTable;
 
@@ -104,11 +105,12 @@ impl GovernedCatalog {
             .catalog
             .entities()
             .map(|entity| (format!("{}_360", entity.name), entity))
-            .filter(|(view, _)| {
-                self.snapshot
-                    .catalog
-                    .view_granted(&self.standing, &TableName::new(UNIFIED, view))
-            })
+            .filter(|(view, _)| self.view_grant(view).is_some())
+    }
+
+    fn view_grant(&self, view: &str) -> Option<ViewGrant> {
+        let view = TableName::new(UNIFIED, view);
+        self.snapshot.catalog.decide_view(&self.standing, &view)
     }
 
     /// A view of `unified`.
@@ -116,11 +118,17 @@ impl GovernedCatalog {
         if let Some(known) = self.views.lock().get(name) {
             return Ok(known.clone());
         }
-        let Some((_, entity)) = self.entities().find(|(view, _)| view == name) else {
+        let found = self.entities().find(|(view, _)| view == name);
+        let Some(((_, entity), grant)) = found.zip(self.view_grant(name)) else {
             return Ok(None);
         };
         let lookup = |table: &TableName| self.enforcement(table);
-        let view = entity_view(&self.snapshot, &self.state, entity, &lookup)?.map(Arc::new);
+        let shown = ViewAsker {
+            grant: &grant,
+            principal: self.principal(),
+            policy_state: &self.policy_state,
+        };
+        let view = entity_view(&self.snapshot, &self.state, entity, &lookup, &shown)?.map(Arc::new);
         self.views.lock().insert(name.to_owned(), view.clone());
         Ok(view)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use caliber_catalog::diagnostic::Code;
 use futures::stream::BoxStream;
@@ -138,7 +138,7 @@ impl QueryStream {
     fn admit(&mut self, batch: &RecordBatch) -> Result<RecordBatch, EngineError> {
         let batch = to_wire(batch, &self.schema)?;
         self.rows += batch.num_rows() as u64;
-        self.bytes += batch.get_array_memory_size() as u64;
+        self.bytes += bytes_of(&batch);
         let too_large = |what: &str, bound: u64| {
             EngineError::new(Code::LIM003, format!("the result has more than {bound} {what}"))
                 .help("add a LIMIT or a filter, or ask for an aggregate; the bound is `server.limits`")
@@ -151,6 +151,23 @@ impl QueryStream {
         }
         Ok(batch)
     }
+}
+
+/// The bytes of a batch's values. Not of its buffers: their spare room comes from how the rows were filtered, so it
+/// would tell of rows that policy hides, and the bound must fall alike with and without them.
+fn bytes_of(batch: &RecordBatch) -> u64 {
+    let column = |column: &ArrayRef| {
+        let data = column.to_data();
+        let bitmap = if data.nulls().is_some() && data.null_count() == 0 {
+            data.len().div_ceil(8)
+        } else {
+            0
+        };
+        // Errors are of types that no wire type is.
+        let bytes = data.get_slice_memory_size().unwrap_or_default();
+        bytes.saturating_sub(bitmap) as u64
+    };
+    batch.columns().iter().map(column).sum()
 }
 
 impl Stream for QueryStream {
@@ -183,5 +200,32 @@ impl Stream for QueryStream {
 impl Drop for QueryStream {
     fn drop(&mut self) {
         self.end(Err(Code::LIM006));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{BooleanArray, StringArray};
+    use arrow::compute::filter_record_batch;
+
+    use super::*;
+
+    /// The same rows count alike, whatever stood between them.
+    #[test]
+    fn inv3_hidden_rows_do_not_count() {
+        let batch = |rows: Vec<Option<String>>| {
+            let column: ArrayRef = Arc::new(StringArray::from(rows));
+            RecordBatch::try_from_iter_with_nullable([("v", column, true)]).expect("a batch")
+        };
+        let visible = |row: usize| Some(format!("value {row}"));
+        let alone = batch((0..100).map(visible).collect());
+        let among = (0..1_000).map(|row| if row % 10 == 0 { visible(row / 10) } else { None });
+        let among = batch(among.collect());
+        let keep: BooleanArray = (0..1_000).map(|row| Some(row % 10 == 0)).collect();
+        let filtered = filter_record_batch(&among, &keep).expect("filtered");
+        assert_eq!(filtered, alone);
+        assert_eq!(bytes_of(&filtered), bytes_of(&alone));
+        assert_eq!(bytes_of(&alone.slice(10, 5)), bytes_of(&filtered.slice(10, 5)));
+        assert!(bytes_of(&alone) >= 100 * 8);
     }
 }

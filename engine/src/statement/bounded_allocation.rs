@@ -20,6 +20,11 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
+use caliber_catalog::diagnostic::Code;
+
+use crate::EngineError;
+use crate::limits::within_process_bound;
+
 /// Bytes of one value that such a function makes, at most.
 pub(crate) const VALUE_BYTES: u64 = 16 << 20;
 /// Bytes of all values it makes for one batch, at most.
@@ -110,7 +115,14 @@ impl BoundedAllocation {
                 return Err(self.exhausted("the values of one batch", BATCH_BYTES));
             }
         }
-        Ok(())
+        // One value for every row is written out in each, sooner or later.
+        if rows < args.number_rows {
+            batch = batch.saturating_mul(args.number_rows as u64);
+            if batch > BATCH_BYTES {
+                return Err(self.exhausted("the values of one batch", BATCH_BYTES));
+            }
+        }
+        within_process_bound(batch)
     }
 
     fn exhausted(&self, what: &str, bytes: u64) -> DataFusionError {
@@ -121,6 +133,30 @@ impl BoundedAllocation {
         };
         DataFusionError::ResourcesExhausted(told)
     }
+}
+
+/// Types within the arguments' types, at most.
+const TYPES: usize = 1_000;
+
+fn bounded_types<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<()> {
+    let mut left: Vec<&DataType> = types.collect();
+    let mut seen = 0;
+    while let Some(next) = left.pop() {
+        seen += 1;
+        if seen > TYPES {
+            let message = format!("a type is made of more than {TYPES} others");
+            return Err(EngineError::new(Code::LIM001, message).into());
+        }
+        match next {
+            DataType::Struct(fields) => left.extend(fields.iter().map(|field| field.data_type())),
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                left.push(item.data_type());
+            }
+            DataType::Map(entries, _) => left.push(entries.data_type()),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of all arguments in all rows, or more.
@@ -387,10 +423,12 @@ impl ScalarUDFImpl for BoundedAllocation {
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        bounded_types(arg_types.iter())?;
         self.inner.inner().return_type(arg_types)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        bounded_types(args.arg_fields.iter().map(|field| field.data_type()))?;
         self.inner.inner().return_field_from_args(args)
     }
 

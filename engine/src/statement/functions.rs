@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
+use datafusion::common::DFSchema;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawDictionaryExpr};
+use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, WindowUDF};
 
 use super::bounded_allocation::{BoundedAllocation, Growth};
 use crate::evaluate::bounded_gathering::BoundedGathering;
@@ -103,9 +106,56 @@ pub(crate) fn window_functions() -> Vec<Arc<WindowUDF>> {
         .collect()
 }
 
-/// How operators and literals become calls: DataFusion's own.
+/// How operators and literals become calls: DataFusion's own, but for structs and maps.
 pub(crate) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
-    SessionStateDefaults::default_expr_planners()
+    let mut planners = SessionStateDefaults::default_expr_planners();
+    planners.insert(0, Arc::new(BoundedTypes));
+    planners
+}
+
+/// Structs and maps are what makes a type grow with its depth, 2 to the power of it. Their functions bound that when
+/// they are asked for their type, which is while a statement is planned.
+#[derive(Debug)]
+struct BoundedTypes;
+
+impl BoundedTypes {
+    fn call(name: &str, args: Vec<Expr>) -> Result<Expr> {
+        let function = SessionStateDefaults::default_scalar_functions()
+            .into_iter()
+            .find(|function| function.name() == name)
+            .ok_or_else(|| DataFusionError::Plan(format!("function `{name}` not found")))?;
+        let function = bounded(&function).unwrap_or(function);
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(function, args)))
+    }
+}
+
+impl ExprPlanner for BoundedTypes {
+    fn plan_dictionary_literal(
+        &self,
+        expr: RawDictionaryExpr,
+        _: &DFSchema,
+    ) -> Result<PlannerResult<RawDictionaryExpr>> {
+        let pairs = expr.keys.into_iter().zip(expr.values);
+        let args = pairs.flat_map(|(key, value)| [key, value]).collect();
+        Ok(PlannerResult::Planned(Self::call("named_struct", args)?))
+    }
+
+    fn plan_struct_literal(&self, args: Vec<Expr>, is_named_struct: bool) -> Result<PlannerResult<Vec<Expr>>> {
+        let name = if is_named_struct { "named_struct" } else { "struct" };
+        Ok(PlannerResult::Planned(Self::call(name, args)?))
+    }
+
+    fn plan_make_map(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        if !args.len().is_multiple_of(2) {
+            return Err(DataFusionError::Plan("a map takes a value for each key".to_owned()));
+        }
+        let (keys, values): (Vec<_>, Vec<_>) = args.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+        let list = |part: Vec<(usize, Expr)>| Self::call("make_array", part.into_iter().map(|(_, one)| one).collect());
+        Ok(PlannerResult::Planned(Self::call(
+            "map",
+            vec![list(keys)?, list(values)?],
+        )?))
+    }
 }
 
 fn words(list: &str) -> impl Iterator<Item = &str> {

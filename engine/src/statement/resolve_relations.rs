@@ -89,7 +89,8 @@ impl Resolver<'_> {
     fn table(&mut self, name: &mut ObjectName, alias: Option<&mut TableAlias>, scope: &mut Scope<'_>) -> Resolved {
         let span = name_span(name);
         if let Some((cte, columns, scans)) = self.cte(name) {
-            self.count_scans(scans, span)?;
+            // One without a table is written out as well.
+            self.count_scans(scans.max(1), span)?;
             *name = qualified(std::slice::from_ref(&cte), span);
             let relation = Relation {
                 qualifier: vec![cte],
@@ -141,7 +142,7 @@ impl Resolver<'_> {
     fn count_scans(&mut self, scans: u64, span: Span) -> Resolved {
         self.scans = self.scans.saturating_add(scans);
         if self.scans > SCANS {
-            let message = format!("more than {SCANS} tables once each WITH is written out where it is used");
+            let message = format!("more than {SCANS} tables or queries once each WITH is written out where it is used");
             let error = self.text.error(Code::LIM001, span, message);
             return Err(with_help(error, "split the statement into several"));
         }

@@ -41,7 +41,7 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
         pattern(text, place, scope);
     }
     for (key, value) in fields.map("columns") {
-        if let Some(table) = source_table(key, scope) {
+        if let Some(table) = named_table(key, Named::TableOrView, scope) {
             let columns = value
                 .texts()
                 .map(|text| (text.text.clone(), text.place.clone()))
@@ -54,7 +54,7 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
         if !key.text.contains('.') {
             scope.known_entity(&key.text, &key.place);
             policy.entity_rows.insert(key.text.clone(), text.sql());
-        } else if let Some(table) = source_table(key, scope) {
+        } else if let Some(table) = named_table(key, Named::Table, scope) {
             policy.table_rows.insert(table, text.sql());
         }
     }
@@ -62,7 +62,7 @@ pub(super) fn policy(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Polic
         let Ok(column) = scalar::column(&key.text) else {
             continue;
         };
-        if of_a_source(&column.table, &key.place, scope) {
+        if known(&column.table, Named::TableOrView, &key.place, scope) {
             policy.mask_places.insert(column.clone(), key.place.clone());
             policy.masks.insert(column, text.sql());
         }
@@ -106,21 +106,32 @@ fn min_group(fields: &Fields, owner: &Place, scope: &mut Scope<'_>) -> Option<Mi
     })
 }
 
-fn source_table(key: &Key, scope: &mut Scope<'_>) -> Option<TableName> {
-    let table = scalar::table(&key.text).ok()?;
-    of_a_source(&table, &key.place, scope).then_some(table)
+/// What a key of `rows`, `columns` or `masks` may name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Table,
+    TableOrView,
 }
 
-/// Whether a key of `rows`, `columns` or `masks` may name this table.
-fn of_a_source(table: &TableName, place: &Place, scope: &mut Scope<'_>) -> bool {
-    if table.schema == "unified" {
-        let message = format!("rows, columns and masks of `{table}` itself are not supported by this version");
-        let help = "write them on the source's tables: the view follows them";
-        scope.add(Diagnostic::error(Code::PRJ017, message).at(place.clone()).help(help));
-        return false;
+fn named_table(key: &Key, may: Named, scope: &mut Scope<'_>) -> Option<TableName> {
+    let table = scalar::table(&key.text).ok()?;
+    known(&table, may, &key.place, scope).then_some(table)
+}
+
+fn known(table: &TableName, may: Named, place: &Place, scope: &mut Scope<'_>) -> bool {
+    match table.schema.as_str() {
+        "unified" if may == Named::Table => {
+            let message = format!("rows of `{table}` itself are not supported by this version");
+            let help = "write them on the entity, or on the source's tables: the view follows them";
+            scope.add(Diagnostic::error(Code::PRJ017, message).at(place.clone()).help(help));
+            false
+        }
+        "unified" => scope.known_view(table, place),
+        _ => {
+            scope.known_source(table, place);
+            true
+        }
     }
-    scope.known_source(table, place);
-    true
 }
 
 /// A pattern that names one schema must name one that is.

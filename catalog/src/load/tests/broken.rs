@@ -67,7 +67,7 @@ fn bad_references_within_the_project() {
         "{HEAD}auth: {{ users: user.yaml }}\nsources: {{ credit: {{ connector: mysql, url: \"${{env:URL}}\" }} }}\n\
          tables:\n  credti.loan: {{ references: {{ a: accounting.x.y, b: credit.loan }} }}\n\
          entities:\n  customer: {{ table: nowhere.t, key: id, attributes: {{ ID: x }}, holdings: {{ credit.a: {{ bridge: c.b, rule: half }} }} }}\n\
-         policies:\n  p:\n    roles: [r]\n    tables: [credit.*, credits.loan, caliber.audit]\n    rows: {{ costumer: a = 1 }}\n    masks: {{ unified.customer_360.x: NULL, credit.loan: NULL }}\n\
+         policies:\n  p:\n    roles: [r]\n    tables: [credit.*, credits.loan, caliber.audit]\n    rows: {{ costumer: a = 1 }}\n    masks: {{ unified.customer_361.x: NULL, credit.loan: NULL }}\n    columns: {{ unified.customer: [id], unified.customer_360: [id] }}\n\
          users:\n  u: {{ password: \"{HASH}\", roles: [rr] }}\n"
     );
     check(
@@ -84,9 +84,10 @@ fn bad_references_within_the_project() {
             "PRJ010 caliber.yaml:12:24 did you mean `credit.loan`?",
             "PRJ010 caliber.yaml:12:38",
             "PRJ010 caliber.yaml:13:13 did you mean `customer`?",
-            "PRJ017 caliber.yaml:14:14",
+            "PRJ010 caliber.yaml:14:14 did you mean `unified.customer_360`?",
             "PRJ004 caliber.yaml:14:44",
-            "warning PRJ010 caliber.yaml:16:127 did you mean `r`?",
+            "PRJ010 caliber.yaml:15:16 did you mean `unified.customer_360`?",
+            "warning PRJ010 caliber.yaml:17:127 did you mean `r`?",
         ],
     );
 }

@@ -240,3 +240,79 @@ fn an_expression_of_the_project_is_one_expression() {
     assert_eq!(parse_expression("a; DROP").unwrap_err().code, Code::SQL001);
     assert_eq!(parse_expression("").unwrap_err().code, Code::SQL001);
 }
+
+/// What must never run, wherever in a statement it stands: behind EXPLAIN, in a CTE, in a subquery, behind a query.
+#[test]
+fn what_is_refused_is_refused_wherever_it_stands() {
+    let kinds = [
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "CREATE UNBOUNDED EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "CREATE TABLE x AS SELECT 1",
+        "CREATE VIEW x AS SELECT 1",
+        "CREATE DATABASE x",
+        "CREATE INDEX i ON x (a)",
+        "DROP VIEW x",
+        "DROP FUNCTION f",
+        "DROP SCHEMA s",
+        "COPY x TO 'o.csv'",
+        "INSERT INTO x VALUES (1)",
+        "UPDATE x SET a = 1",
+        "DELETE FROM x",
+        "MERGE INTO x USING y ON true WHEN MATCHED THEN DELETE",
+        "TRUNCATE TABLE x",
+        "SET datafusion.explain.show_statistics = true",
+        "RESET datafusion.execution.batch_size",
+        "SHOW ALL",
+        "SHOW datafusion.runtime.memory_limit",
+        "SHOW CREATE TABLE x",
+        "PREPARE p AS SELECT 1",
+        "EXECUTE p",
+        "DEALLOCATE p",
+        "BEGIN",
+        "COMMIT",
+    ];
+    for kind in kinds {
+        for place in [
+            "{}",
+            "; {} ;",
+            "EXPLAIN {}",
+            "EXPLAIN VERBOSE {}",
+            "EXPLAIN ANALYZE {}",
+            "EXPLAIN (ANALYZE) {}",
+            "WITH a AS ({}) SELECT * FROM a",
+            "SELECT * FROM ({}) AS t",
+            "SELECT (({}))",
+            "SELECT 1 WHERE EXISTS ({})",
+            "SELECT 1 UNION ALL {}",
+            "SELECT 1; {}",
+            "{}; SELECT 1",
+            "/* SELECT */ {} -- SELECT 1",
+        ] {
+            let sql = place.replace("{}", kind);
+            let error = read_statement(&sql).expect_err(&sql);
+            let codes = [Code::SQL001, Code::SQL002, Code::SQL003];
+            assert!(codes.contains(&error.code), "{sql}: {error}");
+            // Alone it is refused for what it is.
+            assert!(place != "{}" || error.code == Code::SQL002, "{sql}: {error}");
+        }
+    }
+}
+
+/// No option of the session can be changed or read by a statement, whichever it is.
+#[test]
+fn no_option_can_be_set_reset_or_shown() {
+    let options = datafusion::config::ConfigOptions::new().entries();
+    assert!(options.len() > 100, "{}", options.len());
+    for option in options {
+        let name = option.key;
+        for sql in [
+            format!("SET {name} = '1'"),
+            format!("SET {name} TO DEFAULT"),
+            format!("RESET {name}"),
+            format!("SHOW {name}"),
+            format!("EXPLAIN SET {name} = '1'"),
+        ] {
+            refusal(&sql, Code::SQL002);
+        }
+    }
+}

@@ -157,3 +157,34 @@ fn rows_are_counted_one_by_one_and_together() {
     let texts = ColumnarValue::Array(Arc::new(StringArray::from(vec![Some("x"), None])));
     assert!(call("repeat", vec![texts, nulls], 2).is_ok());
 }
+
+#[test]
+fn arguments_that_are_held_together() {
+    let list = |elements: usize| {
+        let values = Arc::new(Int64Array::from(vec![1_i64; elements]));
+        ColumnarValue::Scalar(ScalarValue::List(Arc::new(
+            SingleRowListArrayBuilder::new(values).build_list_array(),
+        )))
+    };
+    passes("array_concat", vec![list(900_000), list(900_000)]);
+    refused("array_concat", vec![list(1_100_000), list(1_100_000)]);
+    refused("make_array", vec![list(1_100_000), list(1_100_000)]);
+    refused("struct", vec![list(1_100_000), list(1_100_000)]);
+    refused("array_append", vec![list(2_200_000), int(1)]);
+    let long = text(&"a".repeat(9 << 20));
+    passes("encode", vec![text(&"a".repeat(8 << 20)), text("hex")]);
+    refused("encode", vec![long.clone(), text("hex")]);
+    refused("overlay", vec![long.clone(), long.clone(), int(1)]);
+    refused("string_to_array", vec![long, text(",")]);
+    passes("levenshtein", vec![text(&"a".repeat(4_096)), text(&"b".repeat(4_096))]);
+    refused("levenshtein", vec![text(&"a".repeat(4_096)), text(&"b".repeat(4_097))]);
+}
+
+/// One value is written out in every row: eight rows of nine megabytes are more than a batch may hold.
+#[test]
+fn one_value_for_every_row_counts_in_every_row() {
+    let args = || vec![text("x"), int(9 << 20)];
+    assert!(call("repeat", args(), 7).is_ok());
+    let error = call("repeat", args(), 8).unwrap_err();
+    assert!(error.to_string().contains("one batch larger than 64 MiB"), "{error}");
+}

@@ -2,6 +2,7 @@
 //!
 //! Owns: the task `leak`. Never: an expectation copied from the output under test.
 
+mod absent;
 mod canaries;
 mod data;
 mod load;
@@ -61,6 +62,8 @@ pub struct Summary {
     pub searched: usize,
     /// Of `UNGOVERNED` statements by one who sees everything, those that the worlds answer differently.
     pub different: usize,
+    /// Answers about hidden names that were equal to those about names that never were.
+    pub absent: usize,
     /// Canaries.
     pub canaries: usize,
     /// Bytes of the log at `trace`, searched too.
@@ -80,7 +83,7 @@ pub async fn run(words: &[String]) -> Result<()> {
     let summary = prove(&options).await?;
     crate::proof::say(&format!(
         "leak, seed {}: {} statements in 3 worlds, {} over Flight SQL: 0 differences. {} gave rows ({} rows), {} failed alike; {:?}. \
-         To one who sees everything {} of {UNGOVERNED} differ. \
+         To one who sees everything {} of {UNGOVERNED} differ. {} answers about hidden names equal those about names that never were. \
          {} canaries in {} bytes of output and {} bytes of log at trace: 0 hits. {:.0} s",
         options.seed,
         options.queries,
@@ -90,6 +93,7 @@ pub async fn run(words: &[String]) -> Result<()> {
         summary.failed,
         summary.kinds,
         summary.different,
+        summary.absent,
         summary.canaries,
         summary.searched,
         summary.logged,
@@ -125,6 +129,7 @@ pub async fn prove(options: &Options) -> Result<Summary> {
         summary.answered,
         options.queries
     );
+    summary.absent = absent::check(&worlds).await?;
     summary.different = different(&worlds, &mut random).await?;
     ensure!(
         summary.different * 3 > UNGOVERNED,
@@ -147,7 +152,7 @@ async fn different(worlds: &Worlds, random: &mut StdRng) -> Result<usize> {
         for world in &worlds.all {
             seen.push(observe(world, &statement, true).await?);
         }
-        different += usize::from(seen.windows(2).any(|pair| pair[0] != pair[1]));
+        different += usize::from(seen.windows(2).any(|pair| pair[0].difference(&pair[1]).is_some()));
     }
     Ok(different)
 }

@@ -22,6 +22,9 @@ use tonic::{Request, Status};
 
 use crate::rows;
 
+/// The part that holds an error's details.
+const DETAILS: &str = "error's details";
+
 /// What was observed, part by part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
@@ -42,12 +45,39 @@ impl Observation {
         self.parts.iter().map(|(name, bytes)| (*name, bytes.as_slice()))
     }
 
+    /// The same, with `name` and `never`, which are as long, both as so many dashes: what differs then is not the name.
+    pub fn with_name(&self, name: &str, never: &str) -> Self {
+        let mut same = self.clone();
+        for (_, bytes) in &mut same.parts {
+            for name in [name, never] {
+                let mut at = 0;
+                while at + name.len() <= bytes.len() {
+                    let end = at + name.len();
+                    if bytes.get(at..end) == Some(name.as_bytes()) {
+                        bytes.splice(at..end, vec![b'-'; name.len()]);
+                    }
+                    at += 1;
+                }
+            }
+        }
+        same
+    }
+
+    /// The same, with the details' bytes in order: their fields come in a random one.
+    fn canonical(&self) -> Self {
+        let mut same = self.clone();
+        let details = same.parts.iter_mut().filter(|(name, _)| *name == DETAILS);
+        details.for_each(|(_, bytes)| bytes.sort_unstable());
+        same
+    }
+
     /// The first part in which two observations differ, and both texts of it.
     pub fn difference(&self, other: &Self) -> Option<String> {
-        if self == other {
+        let (one, other) = (self.canonical(), other.canonical());
+        if one == other {
             return None;
         }
-        let at = (0..self.parts.len().max(other.parts.len())).find(|at| self.parts.get(*at) != other.parts.get(*at));
+        let at = (0..one.parts.len().max(other.parts.len())).find(|at| one.parts.get(*at) != other.parts.get(*at));
         let shown = |observed: &Self| {
             let part = at.and_then(|at| observed.parts.get(at));
             part.map_or("nothing".to_owned(), |(name, bytes)| {
@@ -55,7 +85,7 @@ impl Observation {
                 format!("{name}: {text}")
             })
         };
-        Some(format!("  one   {}\n  other {}", shown(self), shown(other)))
+        Some(format!("  one   {}\n  other {}", shown(&one), shown(&other)))
     }
 }
 
@@ -261,10 +291,7 @@ fn failed(seen: &mut Observation, status: &Status) {
             said.place.map(|place| place.range)
         ),
     );
-    // The fields of the details come in a random order: all their bytes are compared, not their order.
-    let mut details = without_query_id(status.details());
-    details.sort_unstable();
-    seen.add("error's details", details);
+    seen.add(DETAILS, without_query_id(status.details()));
     let mut rest = status.metadata().clone();
     rest.remove_bin("grpc-status-details-bin");
     rest.remove("grpc-message");

@@ -15,6 +15,10 @@ use super::statements::{self, Form};
 use super::worlds::{BROKEN, PASSWORD, SOURCES, Worlds};
 use crate::program::Server;
 
+/// As much as anybody can ask for, of the libraries that see rows, statements and passwords by name.
+const LEVELS: &str =
+    "trace,h2=trace,hyper=trace,tonic=trace,tokio_postgres=trace,mysql_async=trace,rustls=trace,datafusion=trace";
+
 /// Serves the first world with the log at `trace`, asks, and searches what it printed. Gives the log's length.
 pub async fn search_log(worlds: &Worlds, search: &Search, options: &Options) -> Result<usize> {
     let world = worlds.all.first().context("there is no world")?;
@@ -23,7 +27,7 @@ pub async fn search_log(worlds: &Worlds, search: &Search, options: &Options) -> 
         .urls
         .iter()
         .map(|(name, url)| (*name, url.as_str()))
-        .chain([("RUST_LOG", "trace")]);
+        .chain([("RUST_LOG", LEVELS)]);
     let arguments = ["serve", "--project", folder, "--listen", "127.0.0.1:0"];
     let server = Server::start(&arguments, variables)?;
     let mut random = StdRng::seed_from_u64(options.seed);

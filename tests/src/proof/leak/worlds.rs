@@ -200,17 +200,7 @@ fn project() -> String {
             let _ = writeln!(broken, "      {name}: CAST(word AS INT) < 5");
         }
     }
-    let mut users = String::new();
-    for (name, roles, attributes) in USERS
-        .iter()
-        .copied()
-        .chain([(WHOLE, "whole", ""), (BROKEN, "broken", "")])
-    {
-        let _ = writeln!(
-            users,
-            "  {name}: {{ password: \"{PASSWORD_HASH}\", roles: [{roles}], attributes: {{ {attributes} }} }}"
-        );
-    }
+    let users = users();
     let policy = canaries::POLICY_NAME;
     let references = ["lite", "parquet", "pg", "my"]
         .map(|source| format!("  {source}.orders: {{ key: id, references: {{ customer_id: pg.customer.id }} }}\n"))
@@ -266,4 +256,20 @@ policies:
 {broken}users:
 {users}"
     )
+}
+
+/// The project's `users`.
+fn users() -> String {
+    let mut users = String::new();
+    for (name, roles, attributes) in USERS
+        .iter()
+        .copied()
+        .chain([(WHOLE, "whole", ""), (BROKEN, "broken", "")])
+    {
+        let _ = writeln!(
+            users,
+            "  {name}: {{ password: \"{PASSWORD_HASH}\", roles: [{roles}], attributes: {{ {attributes} }} }}"
+        );
+    }
+    users
 }
