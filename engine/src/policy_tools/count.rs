@@ -166,7 +166,7 @@ impl Pair {
         };
         let (before, after) = (Side::of(before, table)?, Side::of(after, table)?);
         // Rows that only stood behind numbers were never shown: as rows they are all new.
-        let rows_now = after.as_ref().is_some_and(|after| after.enforcement.groups.is_empty());
+        let rows_now = after.as_ref().is_some_and(|after| after.enforcement.shows_rows());
         let before = before.filter(|before| before.enforcement.groups.is_empty() || !rows_now);
         let compared = match (&before, &after) {
             (Some(before), Some(after)) => compared(&before.enforcement, &after.enforcement),
