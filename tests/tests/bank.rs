@@ -1,6 +1,6 @@
 //! The figures of a real bank through every layer: live databases, the program, Flight SQL, Python and Rust clients.
 
-mod local_copy;
+pub mod local_copy;
 
 use anyhow::{Result, ensure};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};

@@ -24,6 +24,8 @@ mod injection;
 mod noninterference;
 /// What several policies at once mean, over two departments.
 mod policies;
+/// What `caliber policy` says of policies, and of a change of them.
+mod policy_tools;
 /// `queries/slt/**/*.slt`, the principal as the connection's name.
 mod slt;
 /// What a statement says when a source fails.

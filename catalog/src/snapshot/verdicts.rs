@@ -1,7 +1,7 @@
 //! What each policy of a project makes of one table, in words for a data steward.
 //!
 //! Owns: the reason why a policy does not open a table. Never: the decision itself (`policy::decide`), whose parts it
-//! asks in the same order; shown to nobody but who holds the project's files.
+//! asks; shown to nobody but who holds the project's files.
 
 use super::CatalogSnapshot;
 use crate::grant::{KeyStep, PolicyGrant, RowFilter};
@@ -19,7 +19,8 @@ pub enum TableVerdict {
     NotThisTable,
     /// It covers the table, but lists none of its columns.
     NoColumn,
-    /// Its `rows` on that entity close every table whose rows are not tied to it.
+    /// Its `rows` or `min_group` on that entity close every table whose rows are not tied to it, for groups by a column
+    /// of their own.
     NotTied {
         /// The entity.
         entity: String,
@@ -61,12 +62,13 @@ impl CatalogSnapshot {
 
     fn verdict(&self, policy: &Policy, standing: &Standing, table: &TableName) -> Option<TableVerdict> {
         let remote = self.remote_table(table)?;
+        // What a policy does not cover is no matter of its roles.
+        if !policy::covers(policy, table) {
+            return Some(TableVerdict::NotThisTable);
+        }
         match standing.verdict(&policy.name) {
             Some(Verdict::Applies) => {}
             verdict => return Some(TableVerdict::NotForPrincipal(verdict.unwrap_or(Verdict::NoRole))),
-        }
-        if !policy::covers(policy, table) {
-            return Some(TableVerdict::NotThisTable);
         }
         let Some(grant) = policy::grant(&self.project, &self.paths, policy, table, remote) else {
             return Some(self.closed_by_entity(policy, table).unwrap_or(TableVerdict::NoColumn));
@@ -90,8 +92,11 @@ impl CatalogSnapshot {
     }
 
     fn closed_by_entity(&self, policy: &Policy, table: &TableName) -> Option<TableVerdict> {
-        policy.entity_rows.keys().find_map(|entity| {
+        let grouped = policy.min_group.as_ref().map(|group| &group.entity);
+        policy.entity_rows.keys().chain(grouped).find_map(|entity| {
             let ways = match self.paths.get(entity)?.reach(table) {
+                // Groups need to know whose a row is from the row alone.
+                Reach::Path([_, _, ..]) if grouped == Some(entity) => Vec::new(),
                 Reach::Path(_) | Reach::Open => return None,
                 Reach::Closed => Vec::new(),
                 Reach::Ambiguous(ambiguity) => ambiguity.ways.iter().map(|(way, _)| way.clone()).collect(),

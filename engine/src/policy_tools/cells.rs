@@ -15,6 +15,8 @@ pub enum ColumnState {
     Absent,
     /// It exists, but no policy gives a row.
     Empty,
+    /// It exists for numbers over groups only; no row is shown.
+    Grouped,
     /// No policy shows it clear.
     Masked,
     /// Clear on the rows that some policies admit, masked or NULL on the rows that only others do.
@@ -37,8 +39,10 @@ pub enum Shown {
 
 /// The state of a column of the enforcement.
 pub(super) fn state(enforcement: &Enforcement, column: &GovernedColumn) -> ColumnState {
-    if !enforcement.shows_rows() {
+    if enforcement.policies.is_empty() {
         ColumnState::Empty
+    } else if !enforcement.groups.is_empty() {
+        ColumnState::Grouped
     } else if column.is_clear() {
         ColumnState::Clear
     } else if column.is_never_clear() {

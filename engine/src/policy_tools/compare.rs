@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use caliber_catalog::grant::{PolicyGrant, RowFilter};
 use caliber_catalog::name::TableName;
 use caliber_catalog::project::{Project, Source};
 use caliber_catalog::source::OptionValue;
@@ -15,6 +14,7 @@ use serde::Serialize;
 
 use super::cells::{ColumnState, Shown, shown, state};
 use super::explain::as_text;
+use super::statement::ViewExplanation;
 use crate::EngineError;
 use crate::absorb::key_relation::KeyRelation;
 use crate::govern::enforcement::{Admission, Enforcement};
@@ -46,13 +46,14 @@ pub struct TableChange {
     pub exists: bool,
     /// The columns for which something changes, in the source's order.
     pub columns: Vec<ColumnChange>,
-    /// What policies open for numbers over groups alone that was not opened so before: the fewest instances behind a
-    /// number, the rows, the columns; in words.
-    pub groups_opened: Vec<String>,
-    /// What they opened so before and no more.
-    pub groups_closed: Vec<String>,
-    /// Whether which rows are visible, or which of their cells are clear, may differ: only counting tells.
-    pub rows_may_differ: bool,
+    /// Where it was open for numbers over groups only: by entity, the fewest behind a number.
+    pub groups_before: Vec<(String, u64)>,
+    /// The same after.
+    pub groups_after: Vec<(String, u64)>,
+    /// Whether rows or cells may differ: counting tells how many.
+    pub must_count: bool,
+    /// Whether only counting tells if rows or cells open: their conditions differ.
+    pub undecided: bool,
 }
 
 /// What a change makes of one column.
@@ -71,16 +72,31 @@ pub struct ColumnChange {
 }
 
 impl ColumnChange {
-    /// Whether it shows more than before, or something else by another mask, which may be more.
+    /// Whether it shows more than before, or something else by another mask, which may be more. Numbers over a clear
+    /// column are something else than masked rows.
     pub fn opens(&self) -> bool {
-        self.after > self.before || (self.after == self.before && self.masks_after != self.masks_before)
+        let numbers = self.after == ColumnState::Grouped && self.before == ColumnState::Masked;
+        let is_more = |mask: &String| !mask.eq_ignore_ascii_case("null") && !self.masks_before.contains(mask);
+        let otherwise = self.after == self.before && self.masks_after.iter().any(is_more);
+        self.after > self.before || numbers || otherwise
     }
 }
 
 impl TableChange {
     /// Whether it opens something, whatever the rows are.
     pub fn opens(&self) -> bool {
-        (self.exists && !self.existed) || !self.groups_opened.is_empty() || self.columns.iter().any(ColumnChange::opens)
+        (self.exists && !self.existed) || self.smaller_groups() || self.columns.iter().any(ColumnChange::opens)
+    }
+}
+
+impl TableChange {
+    /// Whether numbers may stand on fewer instances than before.
+    pub fn smaller_groups(&self) -> bool {
+        !self.groups_after.is_empty()
+            && self.groups_before.iter().any(|(entity, size)| {
+                let after = self.groups_after.iter().find(|(after, _)| after == entity);
+                after.is_none_or(|(_, after)| after < size)
+            })
     }
 }
 
@@ -113,9 +129,16 @@ fn table_change(
     table: &TableName,
 ) -> Result<Option<TableChange>, EngineError> {
     let (old, new) = (side(before, table)?, side(after, table)?);
-    let rows_may_differ = match (&old, &new) {
-        (Some(old), Some(new)) => !same(&old.enforcement, &new.enforcement),
-        _ => true,
+    let (must_count, undecided) = match (&old, &new) {
+        (Some(old), Some(new)) => {
+            let (old, new) = (&old.enforcement, &new.enforcement);
+            let same_rows = same_rows(old, new);
+            (
+                !same_rows || !same_columns(old, new),
+                !same_rows || !same_cells(old, new),
+            )
+        }
+        _ => (true, false),
     };
     let mut names: Vec<&String> = Vec::new();
     for side in [&new, &old].into_iter().flatten() {
@@ -133,15 +156,15 @@ fn table_change(
         existed: old.is_some(),
         exists: new.is_some(),
         columns,
-        groups_opened: beyond(&new, &old),
-        groups_closed: beyond(&old, &new),
-        rows_may_differ,
+        groups_before: old.map(|side| side.groups).unwrap_or_default(),
+        groups_after: new.map(|side| side.groups).unwrap_or_default(),
+        must_count,
+        undecided,
     };
     let changed = change.existed != change.exists
-        || change.rows_may_differ
+        || change.must_count
         || !change.columns.is_empty()
-        || !change.groups_opened.is_empty()
-        || !change.groups_closed.is_empty();
+        || change.groups_before != change.groups_after;
     Ok(changed.then_some(change))
 }
 
@@ -149,7 +172,7 @@ fn table_change(
 struct Side {
     enforcement: std::sync::Arc<Enforcement>,
     columns: Vec<(String, (ColumnState, Vec<String>))>,
-    groups: Vec<String>,
+    groups: Vec<(String, u64)>,
 }
 
 fn side(session: Option<&Session>, table: &TableName) -> Result<Option<Side>, EngineError> {
@@ -179,48 +202,16 @@ fn side(session: Option<&Session>, table: &TableName) -> Result<Option<Side>, En
         })
         .collect();
     Ok(Some(Side {
-        groups: grant.policies.iter().filter_map(group).collect(),
+        groups: floors(&enforcement),
         enforcement,
         columns,
     }))
 }
 
-/// What a policy for groups alone opens of a table.
-fn group(grant: &PolicyGrant) -> Option<String> {
-    let group = grant.groups.as_ref()?;
-    let rows: Vec<String> = grant
-        .rows
-        .iter()
-        .map(|row| match row {
-            RowFilter::Table(sql) => sql.text.clone(),
-            RowFilter::Entity(filter) => format!("{}: {}", filter.entity, filter.predicate.text),
-        })
-        .collect();
-    let rows = if rows.is_empty() {
-        "every row".to_owned()
-    } else {
-        format!("rows where {}", rows.join(" and "))
-    };
-    let mut masks: Vec<&str> = grant.masks.keys().map(String::as_str).collect();
-    masks.retain(|column| grant.columns.iter().any(|granted| granted == column));
-    let masked = if masks.is_empty() {
-        String::new()
-    } else {
-        format!(", masked {}", masks.join(", "))
-    };
-    Some(format!(
-        "numbers over at least {} of entity {}, {rows}, columns {}{masked}",
-        group.size,
-        group.entity,
-        grant.columns.join(", ")
-    ))
-}
-
-/// What one side opens for groups and the other does not.
-fn beyond(side: &Option<Side>, other: &Option<Side>) -> Vec<String> {
-    let known: Vec<&String> = other.iter().flat_map(|other| &other.groups).collect();
-    let groups = side.iter().flat_map(|side| &side.groups);
-    groups.filter(|group| !known.contains(group)).cloned().collect()
+/// What must stand behind a number, where a table is open for numbers over groups only.
+fn floors(enforcement: &Enforcement) -> Vec<(String, u64)> {
+    let floors = enforcement.groups.iter();
+    floors.map(|floor| (floor.entity.clone(), floor.size)).collect()
 }
 
 fn column_change(name: &str, old: Option<&Side>, new: Option<&Side>) -> Option<ColumnChange> {
@@ -241,45 +232,70 @@ fn column_change(name: &str, old: Option<&Side>, new: Option<&Side>) -> Option<C
 }
 
 fn view_change(before: Option<&Session>, after: Option<&Session>, view: &str) -> Option<TableChange> {
-    let columns = |session: Option<&Session>| session.and_then(|session| session.catalog.columns(UNIFIED, view));
-    let (old, new) = (columns(before), columns(after));
-    let state = |columns: &Option<Vec<String>>, name: &String| match columns {
-        Some(columns) if columns.contains(name) => ColumnState::Clear,
+    let name = TableName::new(UNIFIED, view);
+    let explained = |session: Option<&Session>| {
+        let explained = session.and_then(|session| session.explain_view(&name));
+        explained.filter(|view| view.exists)
+    };
+    let (old, new) = (explained(before), explained(after));
+    let state = |view: &Option<ViewExplanation>, column: &String| match view {
+        Some(view) if view.always_null.contains(column) => ColumnState::Masked,
+        Some(view) if view.columns.contains(column) => ColumnState::Clear,
         _ => ColumnState::Absent,
     };
-    let mut names: Vec<&String> = new.iter().flatten().collect();
-    names.extend(
-        old.iter()
-            .flatten()
-            .filter(|name| !new.iter().flatten().any(|new| new == *name)),
-    );
-    let columns: Vec<ColumnChange> = names
+    let mut columns: Vec<&String> = new.iter().flat_map(|view| &view.columns).collect();
+    let gone = old.iter().flat_map(|view| &view.columns);
+    columns.extend(gone.filter(|column| !new.iter().any(|view| view.columns.contains(column))));
+    let columns: Vec<ColumnChange> = columns
         .into_iter()
-        .map(|name| ColumnChange {
-            column: name.clone(),
-            before: state(&old, name),
-            after: state(&new, name),
+        .map(|column| ColumnChange {
+            column: column.clone(),
+            before: state(&old, column),
+            after: state(&new, column),
             masks_before: Vec::new(),
             masks_after: Vec::new(),
         })
         .filter(|change| change.before != change.after)
         .collect();
+    let both = before.zip(after).filter(|_| old.is_some() && new.is_some());
     let change = TableChange {
-        table: TableName::new(UNIFIED, view),
+        table: name.clone(),
         is_view: true,
         existed: old.is_some(),
         exists: new.is_some(),
         columns,
-        groups_opened: Vec::new(),
-        groups_closed: Vec::new(),
-        rows_may_differ: false,
+        groups_before: Vec::new(),
+        groups_after: Vec::new(),
+        must_count: false,
+        undecided: both.is_some_and(|(before, after)| view_rules(before, &name) != view_rules(after, &name)),
     };
-    (change.existed != change.exists || !change.columns.is_empty()).then_some(change)
+    (change.existed != change.exists || change.undecided || !change.columns.is_empty()).then_some(change)
 }
 
-/// Whether two enforcements of one table give the same rows and cells, whatever the data: compiled alike, policy by policy.
-fn same(before: &Enforcement, after: &Enforcement) -> bool {
-    let policies = before.policies.len() == after.policies.len()
+/// What a policy says of a view: the columns it lists, and masks by column.
+type ViewRule = (Option<Vec<String>>, Vec<(String, String)>);
+
+/// What the policies that apply say of a view's own columns.
+fn view_rules(session: &Session, view: &TableName) -> Vec<ViewRule> {
+    let catalog = &session.catalog;
+    let policies = catalog.snapshot.catalog.project.policies.iter();
+    policies
+        .filter(|policy| catalog.standing.applies(policy))
+        .map(|policy| {
+            let listed = policy.columns.get(view);
+            let listed = listed.map(|(columns, _)| columns.iter().map(|(column, _)| column.clone()).collect());
+            let masks = policy.masks.iter().filter(|(column, _)| column.table == *view);
+            let masks = masks.map(|(column, sql)| (column.column.clone(), sql.text.clone()));
+            (listed, masks.collect())
+        })
+        .filter(|(listed, masks): &(_, Vec<_>)| listed.is_some() || !masks.is_empty())
+        .collect()
+}
+
+/// Whether two enforcements of one table give the same rows, whatever the data: compiled alike, policy by policy.
+fn same_rows(before: &Enforcement, after: &Enforcement) -> bool {
+    before.groups == after.groups
+        && before.policies.len() == after.policies.len()
         && before.policies.iter().zip(&after.policies).all(|(old, new)| {
             old.admissions.len() == new.admissions.len()
                 && old
@@ -287,14 +303,20 @@ fn same(before: &Enforcement, after: &Enforcement) -> bool {
                     .iter()
                     .zip(&new.admissions)
                     .all(|(old, new)| same_admission(old, new))
-        });
-    let columns = before.columns.len() == after.columns.len()
-        && before
-            .columns
-            .iter()
-            .zip(&after.columns)
-            .all(|(old, new)| old.index == new.index && old.cells == new.cells);
-    policies && columns
+        })
+}
+
+/// Whether they show the same columns by the same cells.
+fn same_columns(before: &Enforcement, after: &Enforcement) -> bool {
+    before.columns.len() == after.columns.len() && same_cells(before, after)
+}
+
+/// Whether columns that both have are shown by the same cells.
+fn same_cells(before: &Enforcement, after: &Enforcement) -> bool {
+    before.columns.iter().all(|old| {
+        let new = after.columns.iter().find(|new| new.index == old.index);
+        new.is_none_or(|new| old.cells == new.cells)
+    })
 }
 
 fn same_admission(before: &Admission, after: &Admission) -> bool {

@@ -11,6 +11,7 @@ use arrow::compute::{and, and_not, or};
 use arrow::datatypes::Schema;
 use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
+use datafusion::logical_expr::Expr;
 use futures::TryStreamExt;
 use serde::Serialize;
 
@@ -52,7 +53,7 @@ pub struct CellCounts {
     pub opened: u64,
     /// Clear before and not after.
     pub closed: u64,
-    /// Not clear on either side, and shown by another mask than before, or by a mask where it was NULL.
+    /// Not clear on either side, and shown by another mask than before, which is not NULL.
     pub masked_otherwise: u64,
 }
 
@@ -138,9 +139,17 @@ struct Pair {
     before: Option<Side>,
     after: Option<Side>,
     owners: Vec<Owners>,
-    /// Columns that exist on both sides and are not simply clear on both: the cells to compare.
-    compared: Vec<(String, GovernedColumn, GovernedColumn)>,
+    /// Columns that exist after and are not simply clear on both sides: the cells to compare.
+    compared: Vec<Compared>,
     counts: RowCounts,
+}
+
+/// One column whose cells may differ.
+struct Compared {
+    name: String,
+    /// `None` where it did not exist.
+    before: Option<GovernedColumn>,
+    after: GovernedColumn,
 }
 
 /// What one side sees of the table.
@@ -156,12 +165,15 @@ impl Pair {
             None => Vec::new(),
         };
         let (before, after) = (Side::of(before, table)?, Side::of(after, table)?);
+        // Rows that only stood behind numbers were never shown: as rows they are all new.
+        let rows_now = after.as_ref().is_some_and(|after| after.enforcement.shows_rows());
+        let before = before.filter(|before| before.enforcement.groups.is_empty() || !rows_now);
         let compared = match (&before, &after) {
             (Some(before), Some(after)) => compared(&before.enforcement, &after.enforcement),
             _ => Vec::new(),
         };
-        let cells = compared.iter().map(|(column, ..)| CellCounts {
-            column: column.clone(),
+        let cells = compared.iter().map(|column| CellCounts {
+            column: column.name.clone(),
             ..CellCounts::default()
         });
         let counts = RowCounts {
@@ -205,12 +217,14 @@ impl Pair {
         self.counts.after += seen_after.true_count() as u64;
         self.counts.opened += opened.true_count() as u64;
         self.counts.closed += (seen_before.true_count() - both.true_count()) as u64;
-        for ((_, old, new), cells) in self.compared.iter().zip(&mut self.counts.cells) {
+        for (column, cells) in self.compared.iter().zip(&mut self.counts.cells) {
             let rows = batch.num_rows();
-            let (shown, shows) = (choose(old, &before, rows, false), choose(new, &after, rows, false));
-            for (row, (was, is)) in shown.into_iter().zip(shows).enumerate() {
+            let was = column.before.as_ref().map(|old| choose(old, &before, rows, false));
+            let was = was.unwrap_or_else(|| vec![Choice::Null; rows]);
+            let is = choose(&column.after, &after, rows, false);
+            for (row, (was, is)) in was.into_iter().zip(is).enumerate() {
                 if both.value(row) {
-                    cells.count(was, is, old, new);
+                    cells.count(was, is, column);
                 }
             }
         }
@@ -238,17 +252,27 @@ impl Pair {
 }
 
 impl CellCounts {
-    fn count(&mut self, was: Choice, is: Choice, old: &GovernedColumn, new: &GovernedColumn) {
+    fn count(&mut self, was: Choice, is: Choice, column: &Compared) {
+        let old = column.before.as_ref().and_then(|before| mask(before, was));
         match (was, is) {
             (Choice::Raw, Choice::Raw) => {}
             (_, Choice::Raw) => self.opened += 1,
             (Choice::Raw, _) => self.closed += 1,
             // NULL shows nothing, so to come to it opens nothing.
             (_, Choice::Null) => {}
-            (was, is) if mask(old, was) != mask(new, is) => self.masked_otherwise += 1,
-            _ => {}
+            (_, is) => {
+                let new = mask(&column.after, is);
+                if new != old && !new.is_some_and(is_null) {
+                    self.masked_otherwise += 1;
+                }
+            }
         }
     }
+}
+
+/// Whether a mask shows nothing, whatever the row.
+fn is_null(cell: &Cell) -> bool {
+    matches!(cell, Cell::Mask(Expr::Literal(value, _)) if value.is_null())
 }
 
 fn mask(column: &GovernedColumn, choice: Choice) -> Option<&Cell> {
@@ -258,15 +282,19 @@ fn mask(column: &GovernedColumn, choice: Choice) -> Option<&Cell> {
     }
 }
 
-/// The columns of both sides whose cells may differ.
-fn compared(before: &Enforcement, after: &Enforcement) -> Vec<(String, GovernedColumn, GovernedColumn)> {
+/// The columns whose cells may differ on rows visible before and after.
+fn compared(before: &Enforcement, after: &Enforcement) -> Vec<Compared> {
     after
         .columns
         .iter()
         .filter_map(|new| {
-            let old = before.columns.iter().find(|old| old.index == new.index)?;
-            let name = after.field(new).name().clone();
-            (!(old.is_clear() && new.is_clear())).then(|| (name, old.clone(), new.clone()))
+            let old = before.columns.iter().find(|old| old.index == new.index);
+            let clear = new.is_clear() && old.is_some_and(GovernedColumn::is_clear);
+            (!clear).then(|| Compared {
+                name: after.field(new).name().clone(),
+                before: old.cloned(),
+                after: new.clone(),
+            })
         })
         .collect()
 }
@@ -278,7 +306,8 @@ impl Side {
             None => None,
         };
         Ok(enforcement
-            .filter(|enforcement| enforcement.shows_rows())
+            // Rows that stand behind numbers only are counted too: a change may let further ones in.
+            .filter(|enforcement| !enforcement.policies.is_empty())
             .map(|enforcement| Self {
                 enforcement,
                 rows: None,

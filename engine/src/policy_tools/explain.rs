@@ -2,7 +2,7 @@
 //!
 //! Owns: the explanation as data. Never: decides; it reads the decision and the compiled enforcement.
 
-use caliber_catalog::grant::{EntityFilter, PolicyGrant, RowFilter, SqlText};
+use caliber_catalog::grant::{EntityFilter, RowFilter};
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
 use caliber_catalog::project::Policy;
@@ -78,16 +78,9 @@ pub enum Effect {
     /// It opens the table, but gives no row.
     Closed {
         /// Why: `attribute `district_id` is missing`.
-        reasons: Vec<String>,
+        reason: String,
     },
-    /// It opens the table for numbers over groups only, and gives no row.
-    GroupsOnly {
-        /// The entity that is counted.
-        entity: String,
-        /// The fewest of them behind a number.
-        size: u32,
-    },
-    /// It opens the table and gives rows.
+    /// It opens the table and gives rows, or numbers over groups of them.
     Opens(Opening),
 }
 
@@ -98,6 +91,19 @@ pub struct Opening {
     pub rows: Vec<RowRule>,
     /// Entities whose `rows` do not narrow this table: it is reference data that they lead to.
     pub reference_data_of: Vec<String>,
+    /// Where its rows are for numbers over groups only, how large those must be.
+    pub groups: Option<Groups>,
+}
+
+/// The fewest that must stand behind a number.
+#[derive(Clone, Debug, Serialize)]
+pub struct Groups {
+    /// The entity that is counted.
+    pub entity: String,
+    /// How many of them.
+    pub size: u32,
+    /// Another policy of the principal gives rows of the table, and those alone count.
+    pub overruled: bool,
 }
 
 /// One condition on rows.
@@ -207,31 +213,30 @@ fn explained(
     enforcement: Option<&Enforcement>,
     principal: &Principal,
 ) -> PolicyExplanation {
-    let gives_rows = enforcement.is_some_and(|table| table.policies.iter().any(|open| open.name == policy.name));
+    let mut all_closed = enforcement.into_iter().flat_map(|table| &table.closed);
+    let closed = all_closed.find_map(|(closed, reason)| (*closed == policy.name).then_some(reason));
     let effect = match verdict {
         TableVerdict::NotForPrincipal(verdict) => not_for(policy, verdict, principal),
         TableVerdict::NotThisTable => Effect::OtherTables,
         TableVerdict::NoColumn => Effect::NoColumn,
         TableVerdict::NotTied { entity, ways } => Effect::NotTied { entity, ways },
         TableVerdict::Opens {
-            grant: PolicyGrant {
-                groups: Some(group), ..
-            },
-            ..
-        } => Effect::GroupsOnly {
-            entity: group.entity,
-            size: group.size,
-        },
-        TableVerdict::Opens { grant, .. } if !gives_rows => Effect::Closed {
-            reasons: reasons(&grant, principal),
-        },
-        TableVerdict::Opens {
             grant,
             reference_data_of,
-        } => Effect::Opens(Opening {
-            rows: grant.rows.iter().map(|row| rule(row, principal)).collect(),
-            reference_data_of,
-        }),
+        } => match closed {
+            Some(reason) => Effect::Closed {
+                reason: why_closed(reason),
+            },
+            None => Effect::Opens(Opening {
+                rows: grant.rows.iter().map(|row| rule(row, principal)).collect(),
+                reference_data_of,
+                groups: grant.groups.as_ref().map(|floor| Groups {
+                    entity: floor.entity.clone(),
+                    size: floor.size,
+                    overruled: enforcement.is_some_and(|table| table.groups.is_empty()),
+                }),
+            }),
+        },
     };
     PolicyExplanation {
         policy: policy.name.clone(),
@@ -251,35 +256,6 @@ fn not_for(policy: &Policy, verdict: Verdict, principal: &Principal) -> Effect {
         _ => Effect::OtherRoles {
             roles: policy.roles.clone(),
         },
-    }
-}
-
-/// Why a policy gives no row.
-fn reasons(grant: &PolicyGrant, principal: &Principal) -> Vec<String> {
-    let mut reasons: Vec<String> = grant
-        .rows
-        .iter()
-        .flat_map(texts)
-        .flat_map(|sql| why_closed(sql, principal))
-        .collect();
-    // A type that does not fit is the reason only where nothing plainer is.
-    if reasons.iter().any(|reason| !reason.ends_with("does not fit")) {
-        reasons.retain(|reason| !reason.ends_with("does not fit"));
-    }
-    reasons.dedup();
-    reasons
-}
-
-/// Every piece of SQL of a row filter.
-fn texts(row: &RowFilter) -> Vec<&SqlText> {
-    match row {
-        RowFilter::Table(sql) => vec![sql],
-        RowFilter::Entity(filter) => filter
-            .path
-            .iter()
-            .filter_map(|step| step.condition.as_ref())
-            .chain([&filter.predicate])
-            .collect(),
     }
 }
 

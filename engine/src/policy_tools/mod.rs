@@ -17,7 +17,7 @@ pub use cells::{ColumnState, Shown};
 pub use compare::{ColumnChange, Comparison, TableChange, changed_sources, compare};
 pub use count::{CellCounts, EntityCount, RowCounts, count_rows};
 pub use explain::{
-    ColumnExplanation, Effect, EntityRule, Opening, PathStep, PolicyExplanation, RowRule, TableExplanation,
+    ColumnExplanation, Effect, EntityRule, Groups, Opening, PathStep, PolicyExplanation, RowRule, TableExplanation,
 };
 pub use principals::{ComparedUsers, compared_users};
 pub use statement::{StatementExplanation, ViewExplanation, is_ordered};

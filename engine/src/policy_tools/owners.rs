@@ -145,7 +145,7 @@ impl Owners {
         ready.map_err(|_| EngineError::internal("a run's keys were there before it", &self.entity))?;
         let relation = KeyRelation {
             steps: self.steps,
-            state: Arc::clone(&self.session.engine.state),
+            state: Arc::clone(&self.session.engine.policy_state),
         };
         Ok(relation.resolve(&run).await?.array.len() as u64)
     }
@@ -159,7 +159,13 @@ fn condition(session: &Session, snapshot: &OpenSnapshot, step: &KeyStep) -> Resu
     let (_, remote) = snapshot.table(&step.table)?;
     let schema = raw_schema(&remote)?;
     let attributes = Attributes::Of(session.principal());
-    let compiled = compile(&session.engine.state, sql, &schema, attributes, &Wanted::Predicate)?;
+    let compiled = compile(
+        &session.engine.policy_state,
+        sql,
+        &schema,
+        attributes,
+        &Wanted::Predicate,
+    )?;
     let Compiled::Expr(expr) = compiled else {
         return Ok(Some(lit(false)));
     };

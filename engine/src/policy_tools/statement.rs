@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use caliber_catalog::name::TableName;
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use serde::Serialize;
 
@@ -43,7 +45,9 @@ pub struct ViewExplanation {
     pub reason: Option<String>,
     /// Its columns that exist for the principal.
     pub columns: Vec<String>,
-    /// Those of the project that do not.
+    /// Of these, those that are NULL on every row: what they are made of is never clear.
+    pub always_null: Vec<String>,
+    /// The columns of the project that do not exist for the principal.
     pub absent: Vec<String>,
     /// What it is made of: the entity's table.
     #[serde(serialize_with = "as_text")]
@@ -116,10 +120,26 @@ impl Session {
             view: name.clone(),
             exists,
             reason,
+            always_null: self.always_null(&name.table),
             absent: all.filter(|name| !columns.contains(name)).cloned().collect(),
             columns,
             table: entity.table.clone(),
         })
+    }
+
+    /// The columns of a view that are NULL whatever the row.
+    fn always_null(&self, view: &str) -> Vec<String> {
+        let view = self.catalog.view(view).ok().flatten();
+        let plan = view.as_ref().and_then(|view| view.get_logical_plan());
+        let Some(LogicalPlan::Projection(projection)) = plan.as_deref() else {
+            return Vec::new();
+        };
+        let null = |expr: &Expr| matches!(expr.clone().unalias(), Expr::Literal(value, _) if value.is_null());
+        let fields = projection.schema.fields().iter().zip(&projection.expr);
+        fields
+            .filter(|(_, expr)| null(expr))
+            .map(|(field, _)| field.name().clone())
+            .collect()
     }
 
     /// Every view of the project, whether or not it exists for the principal.

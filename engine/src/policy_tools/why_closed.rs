@@ -1,6 +1,6 @@
-//! Which attributes of a principal a piece of policy text uses, and what is wrong with them where it closes.
+//! Which attributes of a principal a piece of policy text uses, and what is wrong with one that closes it.
 //!
-//! Owns: the reason in words. Never: decides whether a policy is closed; that is `policy_expr`.
+//! Owns: both in words. Never: decides whether a policy is closed; that is `policy_expr`.
 
 use std::ops::ControlFlow;
 
@@ -8,6 +8,7 @@ use caliber_catalog::grant::SqlText;
 use caliber_catalog::principal::{AttributeValue, Principal};
 use datafusion::sql::sqlparser::ast;
 
+use crate::govern::policy_expr::{AttributeFault, Reason};
 use crate::statement::parse_expression;
 
 /// The attributes that `sql` uses, each with its value as people read it: `district_id = 1`.
@@ -21,31 +22,14 @@ pub(super) fn attributes_used(sql: &SqlText, principal: &Principal) -> Vec<Strin
         .collect()
 }
 
-/// Why `sql`, which was found closed, is closed for the principal.
-pub(super) fn why_closed(sql: &SqlText, principal: &Principal) -> Vec<String> {
-    let names = names_used(sql);
-    let reasons: Vec<String> = names
-        .iter()
-        .filter_map(|name| match value(name, principal) {
-            None => Some(format!("attribute `{name}` is missing")),
-            Some(AttributeValue::Null) => Some(format!("attribute `{name}` is NULL")),
-            Some(AttributeValue::List(values)) if values.is_empty() => {
-                Some(format!("attribute `{name}` is an empty list"))
-            }
-            Some(AttributeValue::List(values)) if values.contains(&AttributeValue::Null) => {
-                Some(format!("attribute `{name}` holds NULL"))
-            }
-            Some(_) => None,
-        })
-        .collect();
-    if !reasons.is_empty() {
-        return reasons;
-    }
-    // Nothing is missing, so a value is of another type than what it is compared with.
-    names
-        .iter()
-        .map(|name| format!("attribute `{name}` is of a type that does not fit"))
-        .collect()
+/// Why a policy is closed, in words.
+pub(super) fn why_closed(reason: &Reason) -> String {
+    let fault = match reason.fault {
+        AttributeFault::Missing => "is missing",
+        AttributeFault::Null => "is NULL, or a list that is empty or holds NULL",
+        AttributeFault::WrongType => "is of a type that does not fit",
+    };
+    format!("attribute `{}` {fault}", reason.attribute)
 }
 
 /// Whether `sql` uses the principal's name, so that two principals of equal roles and attributes may differ.

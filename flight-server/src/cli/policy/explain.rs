@@ -88,7 +88,7 @@ impl Explain {
                 words::view(&view)
             );
             for table in &tables {
-                text.push_str(&format!("\n{}", words::table(table, session.principal())));
+                text.push_str(&format!("\n{}", words::table_in_short(table)));
             }
             return printed(&text);
         }

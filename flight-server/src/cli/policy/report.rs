@@ -104,50 +104,92 @@ fn opened(table: &TableChange, counts: Option<&RowCounts>) -> Vec<String> {
         lines.push(format!("{kind} with columns {}", columns.join(", ")));
     } else {
         for column in table.columns.iter().filter(|column| column.opens()) {
-            lines.push(column_line(column));
+            lines.push(format!("{}{}", column_line(column), cells_of(&column.column, counts)));
         }
     }
-    lines.extend(table.groups_opened.iter().cloned());
-    match counts {
-        Some(counts) => {
-            if counts.opened > 0 {
-                let owners: Vec<String> = counts
-                    .entities
-                    .iter()
-                    .map(|owners| format!("{} {}", grouped(owners.opened), owners.entity))
-                    .collect();
-                let owners = if owners.is_empty() {
-                    String::new()
-                } else {
-                    format!(", of {}", owners.join(", "))
-                };
+    if let Some(counts) = counts {
+        lines.extend(rows_line(counts));
+        for cells in &counts.cells {
+            let told = table
+                .columns
+                .iter()
+                .any(|column| column.column == cells.column && column.opens());
+            if !told && cells.opened + cells.masked_otherwise > 0 {
                 lines.push(format!(
-                    "{} more{owners} ({} before, {} after)",
-                    counted(counts.opened, "row"),
-                    grouped(counts.before),
-                    grouped(counts.after)
+                    "column {}{}",
+                    cells.column,
+                    cells_of(&cells.column, Some(counts))
                 ));
             }
-            for cells in &counts.cells {
-                if cells.opened > 0 {
-                    let cleared = counted(cells.opened, "cell");
-                    lines.push(format!(
-                        "column {}: {cleared} newly clear, on rows seen before",
-                        cells.column
-                    ));
-                }
-                if cells.masked_otherwise > 0 {
-                    let masked = counted(cells.masked_otherwise, "cell");
-                    lines.push(format!("column {}: {masked} under another mask", cells.column));
-                }
-            }
         }
-        None if table.rows_may_differ && table.exists => {
-            lines.push("rows or cells may open (not counted)".to_owned());
-        }
-        None => {}
+    }
+    if table.groups_after != table.groups_before && table.exists && !becomes_groups(table) {
+        lines.push(groups_line(table));
+    }
+    if counts.is_none() && table.undecided {
+        lines.push("which rows, or which of their cells are clear, is decided otherwise (not counted)".to_owned());
     }
     lines
+}
+
+/// The rows that open, and whose they are.
+fn rows_line(counts: &RowCounts) -> Option<String> {
+    if counts.opened == 0 {
+        return None;
+    }
+    let owners: Vec<String> = counts
+        .entities
+        .iter()
+        .map(|owners| counted(owners.opened, &owners.entity))
+        .collect();
+    let owners = if owners.is_empty() {
+        String::new()
+    } else {
+        format!(", of {}", owners.join(", "))
+    };
+    Some(format!(
+        "{} more{owners} ({} before, {} after)",
+        counted(counts.opened, "row"),
+        grouped(counts.before),
+        grouped(counts.after)
+    ))
+}
+
+/// What was counted of a column, on rows seen before.
+fn cells_of(column: &str, counts: Option<&RowCounts>) -> String {
+    let cells = counts.and_then(|counts| counts.cells.iter().find(|cells| cells.column == column));
+    let mut text = String::new();
+    if let Some(cells) = cells {
+        if cells.opened > 0 {
+            let _ = write!(text, ": {} newly clear", counted(cells.opened, "cell"));
+        }
+        if cells.masked_otherwise > 0 {
+            let masked = counted(cells.masked_otherwise, "cell");
+            let _ = write!(text, ": {masked} shown by another mask");
+        }
+    }
+    text
+}
+
+/// Whether less is shown than before: numbers in the place of rows, or over larger groups.
+fn becomes_groups(table: &TableChange) -> bool {
+    table.existed && !table.groups_after.is_empty() && !table.smaller_groups()
+}
+
+fn groups_line(table: &TableChange) -> String {
+    let floors = |floors: &[(String, u64)]| {
+        let floors: Vec<String> = floors.iter().map(|(entity, size)| counted(*size, entity)).collect();
+        match floors.as_slice() {
+            [] => "rows".to_owned(),
+            floors => format!("numbers over at least {}", floors.join(" and ")),
+        }
+    };
+    let after = floors(&table.groups_after);
+    if table.existed {
+        format!("gives {after}, before {}", floors(&table.groups_before))
+    } else {
+        format!("gives {after}")
+    }
 }
 
 fn column_line(column: &ColumnChange) -> String {
@@ -166,6 +208,7 @@ fn state(state: ColumnState, masks: &[String]) -> String {
     match state {
         ColumnState::Absent => "absent".to_owned(),
         ColumnState::Empty => "without a row".to_owned(),
+        ColumnState::Grouped => "for numbers over groups".to_owned(),
         ColumnState::Masked if masks.is_empty() => "NULL".to_owned(),
         ColumnState::Masked => format!("masked as {}", masks.join(", ")),
         ColumnState::Partly if masks.is_empty() => "clear on some rows, NULL on others".to_owned(),
@@ -189,7 +232,9 @@ fn closed(table: &TableChange, counts: Option<&RowCounts>) -> Vec<String> {
             lines.push(format!("less shown of {}", gone.join(", ")));
         }
     }
-    lines.extend(table.groups_closed.iter().map(|group| format!("no more: {group}")));
+    if table.groups_after != table.groups_before && becomes_groups(table) {
+        lines.push(groups_line(table));
+    }
     if let Some(counts) = counts {
         if counts.closed > 0 {
             lines.push(format!(

@@ -81,7 +81,7 @@ impl Change {
                 let cells = counts.cells.iter().map(|cells| cells.opened + cells.masked_otherwise);
                 counts.opened + cells.sum::<u64>() > 0
             }
-            None => table.rows_may_differ && table.exists,
+            None => table.undecided,
         };
         table.opens() || rows
     }
@@ -205,7 +205,7 @@ fn of_the_change(change: &Path, failure: Failure) -> Failure {
 async fn count(changes: &mut [Change]) -> Result<(), Failure> {
     let mut tables: BTreeMap<TableName, Vec<usize>> = BTreeMap::new();
     for (at, change) in changes.iter().enumerate() {
-        for table in change.comparison.tables.iter().filter(|table| table.rows_may_differ) {
+        for table in change.comparison.tables.iter().filter(|table| table.must_count) {
             tables.entry(table.table.clone()).or_default().push(at);
         }
     }

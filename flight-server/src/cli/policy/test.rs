@@ -84,10 +84,9 @@ impl Test {
             let verdict = if failed == 0 {
                 format!("{all}: all hold")
             } else {
-                format!(
-                    "{all}: {held} hold, {failed} {}",
-                    if failed == 1 { "does not" } else { "do not" }
-                )
+                let holds = if held == 1 { "holds" } else { "hold" };
+                let fails = if failed == 1 { "does not" } else { "do not" };
+                format!("{all}: {held} {holds}, {failed} {fails}")
             };
             writeln!(std::io::stdout(), "\n{verdict}")?;
         }

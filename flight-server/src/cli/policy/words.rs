@@ -18,39 +18,37 @@ pub fn who(principal: &Principal) -> String {
     format!("{} ({})", principal.name, described(principal))
 }
 
-/// A table: whether it exists, the policies, the rows, the columns.
+/// A table in full: whether it exists, the policies, the rows, the columns.
 pub fn table(table: &TableExplanation, principal: &Principal) -> String {
     let mut text = format!("{} for {}\n\n", table.table, who(principal));
-    let opening: Vec<&PolicyExplanation> = table.policies.iter().filter(|policy| opens(&policy.effect)).collect();
-    let verdict = if !table.exists {
-        "It does not exist: no policy opens it.".to_owned()
-    } else if opening.is_empty() {
-        "It exists, and is empty: no policy that opens it gives a row.".to_owned()
-    } else {
-        format!(
-            "It exists: {} of {} policies give rows.",
-            opening.len(),
-            table.policies.len()
-        )
-    };
+    let opening = opening(table);
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{verdict}\n\nPolicies");
+    let _ = writeln!(text, "{}\n\nPolicies", existence(table));
+    let mut others = Vec::new();
     for policy in &table.policies {
         let (mark, why) = effect(&policy.effect);
-        let why = if why.is_empty() { why } else { format!(": {why}") };
-        let _ = writeln!(text, "  {mark:<6}  {} ({}){why}", policy.policy, policy.place);
+        match policy.effect {
+            Effect::OtherTables => others.push(policy.policy.as_str()),
+            Effect::Opens(_) => {
+                let _ = writeln!(text, "  {mark:<6}  {} ({})", policy.policy, policy.place);
+            }
+            _ => {
+                let _ = writeln!(text, "  {mark:<6}  {} ({}): {why}", policy.policy, policy.place);
+            }
+        }
     }
-    if table.exists && !opening.is_empty() {
+    if !others.is_empty() {
+        let _ = writeln!(text, "  no      about other tables: {}", others.join("; "));
+    }
+    if !opening.is_empty() {
         text.push_str("\nRows\n");
         if opening.len() > 1 {
             text.push_str("  A row is visible if any of these policies admits it.\n");
         }
-        for policy in &opening {
-            if let Effect::Opens(opening) = &policy.effect {
-                let _ = writeln!(text, "  {}", policy.policy);
-                for rule in row_sentences(&table.table.to_string(), opening) {
-                    let _ = writeln!(text, "    {rule}");
-                }
+        for (policy, opening) in &opening {
+            let _ = writeln!(text, "  {}", policy.policy);
+            for rule in row_sentences(&table.table.to_string(), opening) {
+                let _ = writeln!(text, "    {rule}");
             }
         }
     }
@@ -67,8 +65,75 @@ pub fn table(table: &TableExplanation, principal: &Principal) -> String {
     text
 }
 
-fn opens(effect: &Effect) -> bool {
-    matches!(effect, Effect::Opens(_))
+/// A table in a few lines, for a statement that reads it.
+pub fn table_in_short(table: &TableExplanation) -> String {
+    let mut text = format!("{}\n", table.table);
+    if !table.exists {
+        let _ = writeln!(text, "  {}", existence(table));
+    }
+    for policy in &table.policies {
+        let (mark, why) = effect(&policy.effect);
+        match &policy.effect {
+            Effect::Opens(opening) => {
+                for rule in row_sentences(&table.table.to_string(), opening) {
+                    let _ = writeln!(text, "  rows     {rule} (policy: {})", policy.policy);
+                }
+            }
+            Effect::OtherTables => {}
+            Effect::Closed { .. } => {
+                let _ = writeln!(text, "  no rows  {}: {why}", policy.policy);
+            }
+            _ if !table.exists => {
+                let _ = writeln!(text, "  {mark:<6}   {}: {why}", policy.policy);
+            }
+            _ => {}
+        }
+    }
+    if !table.exists {
+        return text;
+    }
+    let _ = writeln!(text, "  columns  {}", columns_in_short(table));
+    let masked = |column: &&ColumnExplanation| matches!(column.state, ColumnState::Masked | ColumnState::Partly);
+    for column in table.columns.iter().filter(masked) {
+        let _ = writeln!(text, "  mask     {}: {}", column.column, column_words(column));
+    }
+    let absent: Vec<&str> = table
+        .columns
+        .iter()
+        .filter(|column| column.state == ColumnState::Absent)
+        .map(|column| column.column.as_str())
+        .collect();
+    if !absent.is_empty() {
+        let _ = writeln!(text, "  absent   {}", absent.join(", "));
+    }
+    text
+}
+
+/// The policies that give rows, or numbers over them.
+fn opening(table: &TableExplanation) -> Vec<(&PolicyExplanation, &Opening)> {
+    let policies = table.policies.iter();
+    policies
+        .filter_map(|policy| match &policy.effect {
+            Effect::Opens(opening) => Some((policy, opening)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn existence(table: &TableExplanation) -> String {
+    let opening = opening(table);
+    let of = format!("of {} policies", table.policies.len());
+    if !table.exists {
+        return "It does not exist: no policy opens it.".to_owned();
+    }
+    match opening.len() {
+        0 => "It exists, and is empty: no policy that opens it gives a row.".to_owned(),
+        count if opening.iter().all(|(_, opening)| opening.groups.is_some()) => {
+            format!("It exists for numbers over groups, never for rows: by {count} {of}.")
+        }
+        1 => format!("It exists: 1 {of} gives rows."),
+        count => format!("It exists: {count} {of} give rows."),
+    }
 }
 
 /// What a policy does, in a word, and why.
@@ -97,11 +162,7 @@ fn effect(effect: &Effect) -> (&'static str, String) {
                 ways.join("; ")
             ),
         ),
-        Effect::Closed { reasons } => ("closed", reasons.join("; ")),
-        Effect::GroupsOnly { entity, size } => (
-            "groups",
-            format!("numbers over at least {size} of {entity} only, never rows"),
-        ),
+        Effect::Closed { reason } => ("closed", reason.clone()),
         Effect::Opens(_) => ("opens", String::new()),
     }
 }
@@ -116,6 +177,14 @@ fn row_sentences(table: &str, opening: &Opening) -> Vec<String> {
     }
     if opening.rows.is_empty() {
         sentences.insert(0, "every row".to_owned());
+    }
+    if let Some(groups) = &opening.groups {
+        let only = format!("for numbers over at least {} of {} only", groups.size, groups.entity);
+        sentences.push(if groups.overruled {
+            format!("{only}; another policy gives rows, so this one adds nothing")
+        } else {
+            only
+        });
     }
     sentences
 }
@@ -189,6 +258,8 @@ fn column_words(column: &ColumnExplanation) -> String {
     match column.state {
         ColumnState::Absent => "does not exist".to_owned(),
         ColumnState::Empty => "exists; no row is visible".to_owned(),
+        ColumnState::Grouped if otherwise.is_empty() => "for numbers over groups".to_owned(),
+        ColumnState::Grouped => format!("for numbers over groups, {}", otherwise.join("; else ")),
         ColumnState::Clear => "clear".to_owned(),
         ColumnState::Masked => otherwise.join("; else "),
         ColumnState::Partly => {
@@ -217,7 +288,10 @@ pub fn view(view: &ViewExplanation) -> String {
                 view.absent.join(", ")
             );
         }
-        text.push_str("  An attribute is NULL on rows where something it is made of is masked.\n");
+        if !view.always_null.is_empty() {
+            let null = view.always_null.join(", ");
+            let _ = writeln!(text, "  NULL     {null} (made of what is masked on every row)");
+        }
     }
     text
 }
@@ -246,7 +320,7 @@ pub fn statement(statement: &StatementExplanation, refused: Option<&str>, princi
         let _ = write!(text, "\n{}\n{}", one.view, view(one));
     }
     for one in &statement.tables {
-        let _ = write!(text, "\n{}", table(one, principal));
+        let _ = write!(text, "\n{}", table_in_short(one));
     }
     if refused.is_some() && statement.tables.is_empty() {
         text.push_str("\nIt names no table that a source holds.\n");
@@ -290,6 +364,7 @@ fn columns_in_short(table: &TableExplanation) -> String {
         (ColumnState::Clear, "clear"),
         (ColumnState::Partly, "partly clear"),
         (ColumnState::Masked, "masked"),
+        (ColumnState::Grouped, "for numbers"),
         (ColumnState::Empty, "without rows"),
         (ColumnState::Absent, "absent"),
     ];
@@ -305,13 +380,21 @@ fn rows_in_short(table: &TableExplanation) -> String {
     let mut parts: Vec<String> = Vec::new();
     for policy in &table.policies {
         match &policy.effect {
-            Effect::Opens(opening) if opening.rows.is_empty() => return "every row".to_owned(),
             Effect::Opens(opening) => {
                 let rules: Vec<String> = opening.rows.iter().map(rule_in_short).collect();
-                parts.push(rules.join(" and "));
+                let rows = if rules.is_empty() {
+                    "every row".to_owned()
+                } else {
+                    rules.join(" and ")
+                };
+                match &opening.groups {
+                    Some(groups) if groups.overruled => {}
+                    Some(groups) => parts.push(format!("{rows}, in groups of {} {}", groups.size, groups.entity)),
+                    None if rules.is_empty() => return rows,
+                    None => parts.push(rows),
+                }
             }
-            Effect::Closed { reasons } => parts.push(format!("no row: {}", reasons.join("; "))),
-            Effect::GroupsOnly { entity, size } => parts.push(format!("groups of {size} {entity}")),
+            Effect::Closed { reason } => parts.push(format!("no row: {reason}")),
             _ => {}
         }
     }
