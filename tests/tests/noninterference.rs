@@ -6,7 +6,7 @@ use caliber_tests::proof::leak::{Options, prove};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv3_worlds_that_differ_where_nobody_may_look_are_the_same() -> Result<()> {
     let summary = prove(&Options {
-        queries: 400,
+        queries: 250,
         seed: 20_260_101,
         traced: 60,
         progress: false,
