@@ -5,6 +5,7 @@
 
 pub mod date;
 pub mod diagnostic;
+pub mod expectation;
 pub mod grant;
 pub mod name;
 pub mod principal;
@@ -18,4 +19,6 @@ mod digest;
 mod load;
 mod policy;
 
-pub use load::{Environment, ProcessEnvironment, json_schema, load};
+pub use load::{
+    ChangedFile, Environment, ProcessEnvironment, expectation_files, json_schema, load, load_changed, load_expectations,
+};

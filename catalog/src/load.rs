@@ -5,6 +5,7 @@
 
 mod check;
 mod digest;
+mod expectations;
 mod files;
 mod format;
 mod interpolate;
@@ -28,6 +29,7 @@ use crate::source::ConnectorKind;
 use check::Checker;
 use node::Findings;
 
+pub use expectations::{expectation_files, load_expectations};
 pub use json_schema::json_schema;
 
 /// The file every project has.
@@ -61,6 +63,35 @@ pub fn load(
     environment: &dyn Environment,
     kinds: &[ConnectorKind],
 ) -> Result<(Project, Vec<Diagnostic>), Vec<Diagnostic>> {
+    load_texts(folder, None, environment, kinds).map(|(project, warnings, _)| (project, warnings))
+}
+
+/// Where a changed file stands in a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedFile {
+    /// Its name in the project.
+    pub name: String,
+    /// Whether it stands in the place of another; otherwise it is added.
+    pub replaces: bool,
+}
+
+/// Loads the project in `folder` as it would be with the file at `change` in the place of its own file of that name (of
+/// several, the one whose path ends most like `change`), or beside its files where none has that name.
+pub fn load_changed(
+    folder: &Path,
+    change: &Path,
+    environment: &dyn Environment,
+    kinds: &[ConnectorKind],
+) -> Result<(Project, Vec<Diagnostic>, Option<ChangedFile>), Vec<Diagnostic>> {
+    load_texts(folder, Some(change), environment, kinds)
+}
+
+fn load_texts(
+    folder: &Path,
+    change: Option<&Path>,
+    environment: &dyn Environment,
+    kinds: &[ConnectorKind],
+) -> Result<(Project, Vec<Diagnostic>, Option<ChangedFile>), Vec<Diagnostic>> {
     let unreadable = |reason: String, help: &str| {
         Err(vec![
             Diagnostic::error(
@@ -81,7 +112,10 @@ pub fn load(
         }
     };
     let mut findings = Findings::default();
-    let texts = files::read(&root, &mut findings);
+    let mut texts = files::read(&root, &mut findings);
+    let changed = change
+        .and_then(|change| files::replace(&mut texts, change, &mut findings))
+        .map(|(name, replaces)| ChangedFile { name, replaces });
     if !root.join(MAIN_FILE).exists() {
         return unreadable(format!("holds no `{MAIN_FILE}`"), "`caliber init` makes one");
     }
@@ -105,7 +139,7 @@ pub fn load(
     let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
     let project = model::build(&fields, &root, kinds, &names, &mut findings);
     match project {
-        Some(project) if !findings.has_error() => Ok((project, findings.finish())),
+        Some(project) if !findings.has_error() => Ok((project, findings.finish(), changed)),
         _ => Err(findings.finish()),
     }
 }

@@ -8,7 +8,7 @@ mod paths;
 mod pattern;
 mod references;
 
-pub(crate) use decide::{decide, decide_view};
+pub(crate) use decide::{covers, decide, decide_view, grant};
 pub(crate) use paths::{Ambiguity, EntityPaths, Reach};
 pub(crate) use pattern::Pattern;
 pub(crate) use references::References;

@@ -5,6 +5,7 @@
 mod findings;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use crate::policy::{self, EntityPaths, References};
 use crate::project::{Entity, Project};
 use crate::source_schema::{RemoteTable, SourceSchema};
 use crate::standing::Standing;
+
+pub use verdicts::TableVerdict;
 
 /// The catalog as one query sees it (INV-7).
 #[derive(Debug)]

@@ -141,18 +141,44 @@ impl Engine {
             tables: tables_of(&schemas),
             sources,
         });
+        let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
+        Self::govern(snapshot, options, SharedMemory::new(limit), findings)
+    }
+
+    /// The same open sources, as they were described, under another project: nothing is opened or asked.
+    ///
+    /// `project` must define the same sources (`policy_tools::changed_sources` tells). Errors: all findings at once, at
+    /// least one of them an error. Success: the engine, and warnings.
+    pub fn with_project(&self, project: Arc<Project>) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let schemas = self.snapshot.catalog.schemas.clone();
+        let (catalog, findings) = CatalogSnapshot::resolve(project, schemas);
+        let snapshot = Arc::new(OpenSnapshot {
+            catalog: Arc::new(catalog),
+            tables: self.snapshot.tables.clone(),
+            sources: self.snapshot.sources.clone(),
+        });
+        Self::govern(snapshot, self.options.clone(), Arc::clone(&self.memory), findings)
+    }
+
+    /// The engine over a snapshot, once every policy and attribute of it was compiled.
+    fn govern(
+        snapshot: Arc<OpenSnapshot>,
+        options: EngineOptions,
+        memory: Arc<SharedMemory>,
+        mut findings: Vec<Diagnostic>,
+    ) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let project = &snapshot.catalog.project;
         let state = Arc::new(base_state(&project.name, &options));
+        let policy_state = Arc::new(policy_state(&state, project)?);
         let today = Date::of((options.clock)());
-        let policy_state = Arc::new(policy_state(&state, &project)?);
         findings.extend(check_policies(&snapshot, &policy_state, &state, today));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(findings);
         }
-        let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
         let engine = Self {
             snapshot,
             options,
-            memory: SharedMemory::new(limit),
+            memory,
             state,
             policy_state,
         };

@@ -15,6 +15,7 @@ mod explain;
 mod govern;
 mod limits;
 mod plan;
+pub mod policy_tools;
 mod resolve;
 mod rules;
 mod run;

@@ -68,7 +68,7 @@ impl Planned {
 }
 
 /// The principal's names, with the session's default schema.
-struct SessionNames<'a>(&'a Session);
+pub(crate) struct SessionNames<'a>(pub &'a Session);
 
 impl VisibleNames for SessionNames<'_> {
     fn schemas(&self) -> Vec<String> {

@@ -227,7 +227,7 @@ impl Session {
     }
 
     /// The state of one statement; with `run`, one that can execute.
-    fn state(&self, run: Option<Arc<QueryRun>>) -> Result<SessionState, EngineError> {
+    pub(crate) fn state(&self, run: Option<Arc<QueryRun>>) -> Result<SessionState, EngineError> {
         let base = self.engine.state.as_ref();
         let mut config = base
             .config()
@@ -325,7 +325,7 @@ pub(crate) fn result_schema(plan: &LogicalPlan) -> SchemaRef {
 }
 
 /// A name for a run that nobody can guess.
-fn query_id() -> Result<String, EngineError> {
+pub(crate) fn query_id() -> Result<String, EngineError> {
     use ring::rand::SecureRandom;
     let mut bytes = [0_u8; 16];
     ring::rand::SystemRandom::new()

@@ -67,11 +67,7 @@ fn unreadable(findings: &mut Findings, code: Code, name: &str, reason: &str, hel
 
 /// A path as diagnostics name it.
 fn name(root: &Path, path: &Path) -> String {
-    let parts = path.strip_prefix(root).unwrap_or(path).components();
-    parts
-        .map(|part| part.as_os_str().to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join("/")
+    parts(path.strip_prefix(root).unwrap_or(path)).join("/")
 }
 
 /// Every path that ends in `.yaml`, sorted; folders that are links are not entered.
@@ -154,6 +150,81 @@ fn text(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>) -> Result<Option
     if !seen.insert(real.clone()) {
         return Ok(None);
     }
+    contents(&real).map(Some)
+}
+
+/// The text of one file that is not of the project's folder. The error reads after the file's name.
+pub(super) fn bounded_text(path: &Path) -> Result<String, String> {
+    contents(path).map_err(|unreadable| unreadable.reason)
+}
+
+/// Puts the file at `change` in the place of the project's file of that name; of several, of the one whose path ends
+/// most like its own. One that has no like is added. Gives the name it stands under, and whether it replaces.
+pub(super) fn replace(
+    texts: &mut Vec<Arc<SourceText>>,
+    change: &Path,
+    findings: &mut Findings,
+) -> Option<(String, bool)> {
+    let given: Vec<String> = parts(change);
+    let alike = |text: &Arc<SourceText>| {
+        let own: Vec<&str> = text.name.split('/').collect();
+        own.iter()
+            .rev()
+            .zip(given.iter().rev())
+            .take_while(|(own, given)| *own == given)
+            .count()
+    };
+    let most = texts.iter().map(alike).max().unwrap_or(0);
+    let places: Vec<usize> = (0..texts.len())
+        .filter(|at| most > 0 && texts.get(*at).is_some_and(|text| alike(text) == most))
+        .collect();
+    let shown = change.display().to_string();
+    let contents = match contents(change) {
+        Ok(contents) => contents,
+        Err(Unreadable { code, reason, help }) => {
+            unreadable(findings, code, &shown, &reason, help);
+            return None;
+        }
+    };
+    match places.as_slice() {
+        [] => {
+            let name = given.last().cloned().unwrap_or(shown);
+            texts.push(SourceText::guarded(&name, contents));
+            texts.sort_by(|one, other| one.name.cmp(&other.name));
+            Some((name, false))
+        }
+        [one] => {
+            let text = texts.get_mut(*one)?;
+            let name = text.name.clone();
+            *text = SourceText::guarded(&name, contents);
+            Some((name, true))
+        }
+        _ => {
+            let reason = "several files of the project have that name";
+            unreadable(
+                findings,
+                Code::PRJ001,
+                &shown,
+                reason,
+                "give a changed copy of the whole folder",
+            );
+            None
+        }
+    }
+}
+
+fn parts(path: &Path) -> Vec<String> {
+    path.components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn contents(real: &Path) -> Result<String, Unreadable> {
+    let unreadable = |reason: String| Unreadable {
+        code: Code::PRJ001,
+        reason,
+        help: "",
+    };
     let metadata = real
         .metadata()
         .map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
@@ -161,7 +232,7 @@ fn text(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>) -> Result<Option
         return Err(unreadable("is not a file".into()));
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(&real).map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
+    let file = std::fs::File::open(real).map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
     file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(format!("cannot be read: {}", error.kind())))?;
@@ -172,7 +243,7 @@ fn text(root: &Path, path: &Path, seen: &mut BTreeSet<PathBuf>) -> Result<Option
             help: "split the file",
         });
     }
-    decode(bytes).map(Some)
+    decode(bytes)
 }
 
 fn decode(bytes: Vec<u8>) -> Result<String, Unreadable> {

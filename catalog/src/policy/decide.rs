@@ -14,7 +14,7 @@ use crate::source_schema::RemoteTable;
 use crate::standing::Standing;
 
 /// Whether a policy's patterns cover a table. A pattern that cannot be read covers nothing.
-fn covers(policy: &Policy, table: &TableName) -> bool {
+pub(crate) fn covers(policy: &Policy, table: &TableName) -> bool {
     policy
         .tables
         .iter()
@@ -87,7 +87,7 @@ pub(crate) fn decide(
 }
 
 /// What one policy gives on a table, if it gives anything.
-fn grant(
+pub(crate) fn grant(
     project: &Project,
     paths: &BTreeMap<String, EntityPaths>,
     policy: &Policy,

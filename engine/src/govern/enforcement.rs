@@ -71,7 +71,7 @@ pub(crate) enum Admission {
 }
 
 /// One column of the table, as the principal sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GovernedColumn {
     /// Index into the table's columns.
     pub index: usize,
@@ -113,6 +113,11 @@ impl Enforcement {
             remote.data_type.clone(),
             remote.nullable || !column.is_clear(),
         )
+    }
+
+    /// Whether some policy shows rows: not none, and not groups of them only.
+    pub fn shows_rows(&self) -> bool {
+        !self.policies.is_empty() && self.groups.is_empty()
     }
 
     /// The column of that name.

@@ -160,10 +160,7 @@ impl GovernedRows {
 
     /// The visible, masked, filtered rows of one raw batch.
     fn govern(&self, raw: &RecordBatch) -> Result<RecordBatch, EngineError> {
-        let mut admits = Vec::with_capacity(self.admissions.len());
-        for checks in &self.admissions {
-            admits.push(self.admitted(checks, raw)?);
-        }
+        let admits = self.admits(raw)?;
         let visible = admits.iter().skip(1).try_fold(
             admits
                 .first()
@@ -193,6 +190,14 @@ impl GovernedRows {
         let rows = batch.num_rows();
         let projected = batch.columns().iter().take(self.projected).cloned().collect();
         batch_of(&self.schema, projected, rows)
+    }
+
+    /// For each policy, which rows of a raw batch it admits. The batch has the columns that `ask` fetches.
+    pub fn admits(&self, raw: &RecordBatch) -> Result<Vec<BooleanArray>, EngineError> {
+        self.admissions
+            .iter()
+            .map(|checks| self.admitted(checks, raw))
+            .collect()
     }
 
     fn admitted(&self, checks: &[Check], raw: &RecordBatch) -> Result<BooleanArray, EngineError> {
@@ -298,14 +303,17 @@ impl GovernedRows {
 
 /// What a cell shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choice {
+pub(crate) enum Choice {
+    /// NULL: no policy that admits the row grants the column.
     Null,
+    /// The value.
     Raw,
+    /// The mask of the policy of that index.
     Mask(usize),
 }
 
 /// For each row: clear if any policy that admits it shows it clear, else the first applicable mask, else NULL.
-fn choose(column: &GovernedColumn, admits: &[BooleanArray], rows: usize, hide_masked: bool) -> Vec<Choice> {
+pub(crate) fn choose(column: &GovernedColumn, admits: &[BooleanArray], rows: usize, hide_masked: bool) -> Vec<Choice> {
     (0..rows)
         .map(|row| {
             let mut masked = Choice::Null;

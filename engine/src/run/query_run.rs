@@ -30,9 +30,9 @@ pub(crate) struct QueryRun {
     pub buffer_bytes: usize,
     /// The sources that exist for the principal. Policies may read others, which are never named to it (INV-4).
     pub visible_sources: Vec<String>,
-    readers: Mutex<BTreeMap<String, Arc<dyn SourceReader>>>,
+    readers: Arc<Mutex<BTreeMap<String, Arc<dyn SourceReader>>>>,
     keys: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Keys>>>>>,
-    counts: Mutex<BTreeMap<String, Arc<SourceCounts>>>,
+    counts: Arc<Mutex<BTreeMap<String, Arc<SourceCounts>>>>,
 }
 
 /// What one source was asked and gave in a run.
@@ -89,9 +89,22 @@ impl QueryRun {
             batch_rows,
             buffer_bytes,
             visible_sources,
-            readers: Mutex::default(),
+            readers: Arc::default(),
             keys: Mutex::default(),
-            counts: Mutex::default(),
+            counts: Arc::default(),
+        }
+    }
+
+    /// A run that reads each source through this one's reader, in its snapshot, with key relations of its own: those
+    /// are named for one principal alone.
+    pub fn beside(&self) -> Self {
+        Self {
+            query_id: self.query_id.clone(),
+            visible_sources: self.visible_sources.clone(),
+            readers: Arc::clone(&self.readers),
+            keys: Mutex::default(),
+            counts: Arc::clone(&self.counts),
+            ..*self
         }
     }
 

@@ -14,6 +14,7 @@ mod hash_password;
 mod local;
 mod logging;
 mod output;
+mod policy;
 mod project;
 mod remote;
 mod rows;
@@ -60,6 +61,8 @@ enum Command {
     Sql(sql::Sql),
     /// Show how a statement would run: what each source does, what stays local
     Explain(explain::Explain),
+    /// Explain what policies mean, test them, and simulate a change of them
+    Policy(policy::Policy),
     /// Hash a password for a project's users
     HashPassword(hash_password::HashPassword),
 }
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => runtime.block_on(command.run()),
         Command::Sql(command) => command.run(&runtime),
         Command::Explain(command) => runtime.block_on(command.run()),
+        Command::Policy(command) => runtime.block_on(command.run()),
         Command::HashPassword(command) => command.run(),
     };
     // Work that a source is slow to give up must not keep the program from ending.

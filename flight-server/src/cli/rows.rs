@@ -204,7 +204,8 @@ impl Summary {
     }
 }
 
-fn counted(count: u64, noun: &str) -> String {
+/// `1,056,320 rows`
+pub(super) fn counted(count: u64, noun: &str) -> String {
     let digits = count.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {

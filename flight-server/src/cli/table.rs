@@ -83,7 +83,7 @@ fn to_the_right(kind: &DataType) -> bool {
 }
 
 /// A value must not move the cursor or colour the screen of who reads it.
-fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
