@@ -18,8 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::PhysicalExpr;
 
 use crate::EngineError;
-use crate::govern::enforcement::Enforcement;
-use crate::govern::governed_rows::mask_failed;
+use crate::govern::enforcement::{Enforcement, mask_failed};
 use crate::govern::policy_expr::{Attributes, Compiled, Wanted, compile};
 
 /// Who asks for a view, and what policy opens of it.

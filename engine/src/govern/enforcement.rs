@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use caliber_catalog::diagnostic::Code;
 use caliber_catalog::grant::{EntityFilter, PolicyGrant, RowFilter, SqlText, TableGrant};
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
@@ -347,6 +348,13 @@ fn floors(policies: &[&PolicyGrant], table: &RemoteTable) -> Result<Vec<GroupFlo
         }
     }
     Ok(floors)
+}
+
+/// A mask that fails on a row: what failed is the steward's to know, in the log, and nothing of the row.
+pub(crate) fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
+    tracing::error!(kind = EngineError::kind(error), "a mask failed on a row");
+    EngineError::new(Code::POL001, "a mask of a table in this statement cannot be evaluated")
+        .help("ask the data steward; the server's log has the details under the query's id")
 }
 
 /// The raw columns of a table, unqualified.

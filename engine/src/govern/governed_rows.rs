@@ -13,7 +13,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
-use super::enforcement::{Admission, Cell, Enforcement, GovernedColumn};
+use super::enforcement::{Admission, Cell, Enforcement, GovernedColumn, mask_failed};
 use super::governed_scan::{GovernedScanExec, SourceAsk};
 use super::governed_table::{Output, output_field};
 use crate::EngineError;
@@ -433,15 +433,6 @@ fn shown(enforcement: &Enforcement, output: Output, raw: &DFSchema) -> Result<Sh
         raw: remote.map(|remote| remote.name.clone()),
         masks,
     })
-}
-
-pub(crate) fn mask_failed(error: &datafusion::error::DataFusionError) -> EngineError {
-    tracing::error!(kind = EngineError::kind(error), "a mask failed on a row");
-    EngineError::new(
-        caliber_catalog::diagnostic::Code::POL001,
-        "a mask of a table in this statement cannot be evaluated",
-    )
-    .help("ask the data steward; the server's log has the details under the query's id")
 }
 
 fn boolean(array: ArrayRef) -> BooleanArray {

@@ -86,7 +86,7 @@ fn bad_references_within_the_project() {
             "PRJ010 caliber.yaml:13:13 did you mean `customer`?",
             "PRJ010 caliber.yaml:14:14 did you mean `unified.customer_360`?",
             "PRJ004 caliber.yaml:14:44",
-            "PRJ010 caliber.yaml:15:16 did you mean `unified.customer_360`?",
+            "PRJ010 caliber.yaml:15:16",
             "warning PRJ010 caliber.yaml:17:127 did you mean `r`?",
         ],
     );
