@@ -18,7 +18,7 @@ use datafusion::execution::session_state::SessionState;
 
 use crate::EngineError;
 use crate::govern::check_policies::check_policies;
-use crate::limits::SharedMemory;
+use crate::limits::{SharedMemory, allow_process};
 use crate::run::audit::{AuditSink, NoAudit};
 use crate::session::{Session, base_state};
 
@@ -133,6 +133,7 @@ impl Engine {
             return Err(findings);
         }
         let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
+        allow_process(limit);
         let engine = Self {
             snapshot,
             options,
