@@ -24,7 +24,7 @@ use crate::EngineError;
 use crate::govern::check_policies::check_policies;
 use crate::govern::mask_functions::mask_functions;
 use crate::govern::standing::standing;
-use crate::limits::SharedMemory;
+use crate::limits::{SharedMemory, allow_process};
 use crate::run::audit::{AuditSink, NoAudit};
 use crate::session::{Session, base_state};
 
@@ -142,7 +142,9 @@ impl Engine {
             sources,
         });
         let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
-        Self::govern(snapshot, options, SharedMemory::new(limit), findings)
+        let (engine, findings) = Self::govern(snapshot, options, SharedMemory::new(limit), findings)?;
+        allow_process(limit);
+        Ok((engine, findings))
     }
 
     /// The same open sources, as they were described, under another project: nothing is opened or asked.

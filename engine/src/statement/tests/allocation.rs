@@ -172,8 +172,9 @@ fn arguments_that_are_held_together() {
     refused("struct", vec![list(1_100_000), list(1_100_000)]);
     refused("array_append", vec![list(2_200_000), int(1)]);
     let long = text(&"a".repeat(9 << 20));
-    passes("encode", vec![text(&"a".repeat(8 << 20)), text("hex")]);
-    refused("encode", vec![long.clone(), text("hex")]);
+    let bytes = |count: usize| ColumnarValue::Scalar(ScalarValue::Binary(Some(vec![7; count])));
+    passes("encode", vec![bytes(8 << 20), text("hex")]);
+    refused("encode", vec![bytes((8 << 20) + 1), text("hex")]);
     refused("overlay", vec![long.clone(), long.clone(), int(1)]);
     refused("string_to_array", vec![long, text(",")]);
     passes("levenshtein", vec![text(&"a".repeat(4_096)), text(&"b".repeat(4_096))]);
