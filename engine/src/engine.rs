@@ -42,6 +42,9 @@ pub struct EngineOptions {
     pub partitions: usize,
     /// Told of every statement before its first row; an error refuses the statement.
     pub audit: Arc<dyn AuditSink>,
+    /// Whether the process is there for this engine: then what no memory pool counts is refused once the process holds
+    /// `server.limits.memory` more than it did at the start (Linux). Off where the engine is a guest.
+    pub own_process: bool,
     /// Whether a source that cannot be described is an error. Otherwise it is a warning and its tables are absent.
     pub require_sources: bool,
     /// What time it is, where a policy depends on the day. A clock of another's makes a test of that possible.
@@ -58,6 +61,7 @@ impl Default for EngineOptions {
             batch_rows: 8_192,
             partitions: std::thread::available_parallelism().map_or(2, usize::from),
             audit: Arc::new(NoAudit),
+            own_process: false,
             require_sources: false,
             clock: Arc::new(SystemTime::now),
         }
@@ -142,9 +146,10 @@ impl Engine {
             sources,
         });
         let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
-        let (engine, findings) = Self::govern(snapshot, options, SharedMemory::new(limit), findings)?;
-        allow_process(limit);
-        Ok((engine, findings))
+        if options.own_process {
+            allow_process(limit);
+        }
+        Self::govern(snapshot, options, SharedMemory::new(limit), findings)
     }
 
     /// The same open sources, as they were described, under another project: nothing is opened or asked.

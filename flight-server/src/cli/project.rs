@@ -58,6 +58,7 @@ pub async fn open_audited(
     let audit = AuditLog::open(&settings, &project.name).map_err(Failure::of)?;
     let options = EngineOptions {
         audit: audit.clone(),
+        own_process: true,
         ..EngineOptions::default()
     };
     let engine = open_engine(project, options).await?;
