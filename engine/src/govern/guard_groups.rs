@@ -7,27 +7,22 @@
 //! the keys and values of a withheld group are NULL before anything of the user's sees them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::datatypes::DataType;
 use caliber_catalog::diagnostic::Code;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::common::{Column, DFSchema};
+use datafusion::error::Result;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::{
-    Aggregate, ColumnarValue, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TableScan, Volatility, when,
+    Aggregate, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, ScalarUDF, TableScan, when,
 };
 
+use super::cannot_fail::cannot_fail;
 use super::governed_table::{GovernedTable, contributor};
+use super::reaches_group::{Reaches, Withheld};
 use crate::EngineError;
-
-/// Set once a group or a value of the statement was withheld.
-pub(crate) type Withheld = Arc<AtomicBool>;
 
 /// A column that names who stands behind a row, and how many of them a group needs.
 #[derive(Clone, Debug)]
@@ -292,12 +287,8 @@ impl Guard {
 
     /// Whether enough of each contributor stand behind: `counts[i]` of `contributors[i]`.
     fn reaches(&self, counts: Vec<Expr>, contributors: &[Contributor]) -> Expr {
-        let function = Reaches {
-            sizes: contributors.iter().map(|who| who.size).collect(),
-            withheld: Arc::clone(&self.withheld),
-            signature: Signature::any(contributors.len(), Volatility::Volatile),
-        };
-        ScalarUDF::from(function).call(counts)
+        let sizes = contributors.iter().map(|who| who.size).collect();
+        ScalarUDF::from(Reaches::new(sizes, &self.withheld)).call(counts)
     }
 }
 
@@ -378,116 +369,6 @@ fn counted_rows(value: &Expr, schema: &DFSchema) -> std::result::Result<Option<E
         .reduce(Expr::and))
 }
 
-/// Whether no row can make the expression fail: what an error would say of a row of a group, no one may know.
-fn cannot_fail(expr: &Expr, schema: &DFSchema) -> bool {
-    let all = |parts: &[&Expr]| parts.iter().all(|part| cannot_fail(part, schema));
-    let alike = |parts: &[&Expr]| all(parts) && are_alike(parts, schema);
-    match expr {
-        Expr::Column(_) | Expr::Literal(..) | Expr::Placeholder(_) => true,
-        Expr::Alias(alias) => cannot_fail(&alias.expr, schema),
-        Expr::BinaryExpr(binary) => match binary.op {
-            Operator::And | Operator::Or => all(&[&binary.left, &binary.right]),
-            Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq => {
-                alike(&[&binary.left, &binary.right])
-            }
-            _ => false,
-        },
-        Expr::Not(inner)
-        | Expr::IsNull(inner)
-        | Expr::IsNotNull(inner)
-        | Expr::IsTrue(inner)
-        | Expr::IsFalse(inner)
-        | Expr::IsNotTrue(inner)
-        | Expr::IsNotFalse(inner) => cannot_fail(inner, schema),
-        Expr::Between(between) => alike(&[&between.expr, &between.low, &between.high]),
-        Expr::InList(list) => {
-            let parts: Vec<&Expr> = std::iter::once(list.expr.as_ref()).chain(&list.list).collect();
-            alike(&parts)
-        }
-        Expr::Like(like) => {
-            let fixed = matches!(like.pattern.as_ref(), Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) if !pattern.ends_with('\\'));
-            fixed && alike(&[&like.expr, &like.pattern])
-        }
-        Expr::Case(case) => {
-            let tested = case.expr.iter().map(AsRef::as_ref);
-            let branches = case.when_then_expr.iter();
-            let mut compared: Vec<&Expr> = tested.collect();
-            compared.extend(branches.clone().map(|(when, _)| when.as_ref()));
-            let values: Vec<&Expr> = branches
-                .map(|(_, then)| then.as_ref())
-                .chain(case.else_expr.iter().map(AsRef::as_ref))
-                .collect();
-            (if case.expr.is_some() {
-                alike(&compared)
-            } else {
-                all(&compared)
-            }) && alike(&values)
-        }
-        Expr::ScalarFunction(function) if function.name() == "coalesce" => {
-            alike(&function.args.iter().collect::<Vec<_>>())
-        }
-        Expr::ScalarFunction(function) if function.name() == "date_part" => match function.args.as_slice() {
-            [Expr::Literal(..), time] => is_temporal(time, schema) && cannot_fail(time, schema),
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// Whether values of these are compared without a cast that a value could fail.
-fn are_alike(parts: &[&Expr], schema: &DFSchema) -> bool {
-    use datafusion::logical_expr::ExprSchemable;
-    let mut found: Option<Class> = None;
-    for part in parts {
-        if matches!(part, Expr::Placeholder(_)) {
-            continue;
-        }
-        let Ok(data_type) = part.get_type(schema) else {
-            return false;
-        };
-        let constant = matches!(part, Expr::Literal(..));
-        match (Class::of(&data_type), found) {
-            (Class::Null, _) => {}
-            (class, None) => found = Some(class),
-            (class, Some(known)) if class == known => {}
-            // A constant is cast when the statement is planned.
-            (Class::Text, Some(Class::Temporal)) if constant => {}
-            _ => return false,
-        }
-    }
-    found != Some(Class::Other)
-}
-
-fn is_temporal(expr: &Expr, schema: &DFSchema) -> bool {
-    use datafusion::logical_expr::ExprSchemable;
-    expr.get_type(schema)
-        .is_ok_and(|data_type| Class::of(&data_type) == Class::Temporal)
-}
-
-/// Types that compare with each other whatever the values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Null,
-    Number,
-    Text,
-    Boolean,
-    Temporal,
-    Other,
-}
-
-impl Class {
-    fn of(data_type: &DataType) -> Self {
-        match data_type {
-            DataType::Null => Self::Null,
-            DataType::Boolean => Self::Boolean,
-            other if other.is_numeric() => Self::Number,
-            other if other.is_string() => Self::Text,
-            other if other.is_temporal() => Self::Temporal,
-            _ => Self::Other,
-        }
-    }
-}
-
 fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(_))
 }
@@ -527,61 +408,5 @@ fn in_words(plan: &LogicalPlan) -> &'static str {
         LogicalPlan::Union(_) => "UNION before they are aggregated",
         LogicalPlan::Unnest(_) => "unnest",
         _ => "this operator",
-    }
-}
-
-/// Says of each group whether enough stand behind it, and remembers where not.
-#[derive(Debug)]
-struct Reaches {
-    sizes: Vec<u64>,
-    withheld: Withheld,
-    signature: Signature,
-}
-
-impl PartialEq for Reaches {
-    fn eq(&self, other: &Self) -> bool {
-        self.sizes == other.sizes && Arc::ptr_eq(&self.withheld, &other.withheld)
-    }
-}
-
-impl Eq for Reaches {}
-
-impl std::hash::Hash for Reaches {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.sizes.hash(state);
-    }
-}
-
-impl ScalarUDFImpl for Reaches {
-    fn name(&self) -> &'static str {
-        "reaches_min_group"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        use arrow::array::AsArray;
-        use arrow::datatypes::Int64Type;
-        let mut reached = vec![true; args.number_rows];
-        for (counts, size) in ColumnarValue::values_to_arrays(&args.args)?.iter().zip(&self.sizes) {
-            let counts = counts.as_primitive_opt::<Int64Type>().ok_or_else(|| {
-                DataFusionError::from(EngineError::internal("a count is no count", &counts.data_type()))
-            })?;
-            let size = i64::try_from(*size).unwrap_or(i64::MAX);
-            for (row, reached) in reached.iter_mut().enumerate() {
-                *reached &= counts.is_valid(row) && counts.value(row) >= size;
-            }
-        }
-        if reached.contains(&false) {
-            self.withheld.store(true, Ordering::Relaxed);
-        }
-        let reached: ArrayRef = Arc::new(BooleanArray::from(reached));
-        Ok(ColumnarValue::Array(reached))
     }
 }

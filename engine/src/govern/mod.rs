@@ -4,6 +4,7 @@
 //! Never: decides what policy says (`caliber_catalog`), or reads a source other than through `absorb`.
 
 pub(crate) mod attribute_class;
+pub(crate) mod cannot_fail;
 pub(crate) mod check_policies;
 pub(crate) mod check_syntax;
 pub(crate) mod enforcement;
@@ -14,5 +15,6 @@ pub(crate) mod guard_groups;
 pub(crate) mod leakproof;
 pub(crate) mod mask_functions;
 pub(crate) mod policy_expr;
+pub(crate) mod reaches_group;
 pub(crate) mod require_governed;
 pub(crate) mod standing;

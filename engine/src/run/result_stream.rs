@@ -18,7 +18,7 @@ use super::query_run::QueryRun;
 use super::receipt::{Receipt, SourceReceipt};
 use super::wire_types::to_wire;
 use crate::EngineError;
-use crate::govern::guard_groups::Withheld;
+use crate::govern::reaches_group::Withheld;
 
 /// The rows of a statement. Dropping it cancels the statement at its sources.
 pub struct QueryStream {

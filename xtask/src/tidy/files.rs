@@ -86,6 +86,7 @@ fn is_declared(path: &str, sources: &[&TextFile]) -> bool {
     let is_test =
         !path.contains("/src/") && (folder.ends_with("/tests") || (above.ends_with("/tests") && file == "main.rs"));
     if file == "build.rs"
+        || folder.ends_with("/examples")
         || (in_src && matches!(file, "lib.rs" | "main.rs"))
         || (is_test && !path.starts_with("tests/tests/"))
     {
