@@ -24,8 +24,8 @@ use crate::EngineError;
 const SPILL_BYTES_MAX: u64 = 2 << 30;
 /// Deep plans are walked recursively; their depth is bounded before, this covers the bound amply.
 const PLANNING_STACK_BYTES: usize = 64 << 20;
-/// The longest a statement may plan, the wait for a thread included.
-const PLANNING_TIME_MAX: Duration = Duration::from_secs(5);
+/// The longest a statement may plan, the wait for a thread included: so long that its client has an answer within 5 s.
+const PLANNING_TIME_MAX: Duration = Duration::from_millis(4_500);
 /// Statements planned at once in this process. A thread that plans cannot be stopped from outside: one that is past its
 /// time keeps its place until it ends, so that such threads are bounded too.
 const PLANNING_THREADS: usize = 32;
@@ -43,9 +43,9 @@ pub(crate) struct SharedMemory {
 /// opened. 0 before there is one.
 static PROCESS_BOUND: AtomicU64 = AtomicU64::new(0);
 /// What a process comes to hold beside its statements.
-const PROCESS_OWN_BYTES: u64 = 64 << 20;
+const PROCESS_OWN_BYTES: u64 = 32 << 20;
 /// An allocation of fewer bytes is not worth a look at the process.
-const LARGE_BYTES: u64 = 4 << 20;
+const LARGE_BYTES: u64 = 1 << 20;
 
 /// Lets this process hold `limit` bytes for statements, as an engine that opens in it says.
 pub(crate) fn allow_process(limit: usize) {

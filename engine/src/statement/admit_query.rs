@@ -18,10 +18,14 @@ use crate::EngineError;
 
 /// CTEs in one WITH, at most.
 const CTES: usize = 64;
+/// Columns and expressions in one select list as it is written, at most.
+const SELECTED: usize = 4_096;
+/// Window functions in a statement, at most: each may sort all rows anew.
+const WINDOWS: usize = 256;
 
 /// Refuses every clause that is not allowed (SQL002), and writes `FETCH FIRST n ROWS ONLY` as `LIMIT n`.
 pub(crate) fn admit_query(text: &QueryText, query: &mut Query) -> Result<(), EngineError> {
-    let mut admission = Admission { text };
+    let mut admission = Admission { text, windows: 0 };
     match Visit::visit(query, &mut admission) {
         ControlFlow::Break(refusal) => Err(*refusal),
         ControlFlow::Continue(()) => {
@@ -35,12 +39,22 @@ type Flow = ControlFlow<Box<EngineError>>;
 
 struct Admission<'a> {
     text: &'a QueryText,
+    windows: usize,
 }
 
 impl Admission<'_> {
     fn refuse(&self, span: Span, what: &str, help: &str) -> Flow {
         let error = self.text.error(Code::SQL002, span, format!("{what} is not allowed"));
         ControlFlow::Break(Box::new(if help.is_empty() { error } else { with_help(error, help) }))
+    }
+
+    /// Refuses if there are more of something than may be.
+    fn at_most(&self, found: usize, most: usize, span: Span, what: &str) -> Flow {
+        if found > most {
+            let message = format!("more than {most} {what}");
+            return ControlFlow::Break(Box::new(self.text.error(Code::LIM001, span, message)));
+        }
+        ControlFlow::Continue(())
     }
 
     /// Refuses if `present`.
@@ -66,10 +80,7 @@ impl Admission<'_> {
                 "hierarchies are walked by joining a fixed number of times",
             );
         }
-        if cte_tables.len() > CTES {
-            let message = format!("more than {CTES} queries in one WITH");
-            return ControlFlow::Break(Box::new(self.text.error(Code::LIM001, span, message)));
-        }
+        self.at_most(cte_tables.len(), CTES, span, "queries in one WITH")?;
         for cte in cte_tables {
             self.never(cte.from.is_some(), cte.alias.name.span, "FROM behind a CTE")?;
             self.alias(Some(&cte.alias))?;
@@ -257,7 +268,7 @@ impl Visitor for Admission<'_> {
             select_modifiers,
             top,
             top_before_distinct: _,
-            projection: _,
+            projection,
             exclude,
             into,
             from: _,
@@ -277,6 +288,7 @@ impl Visitor for Admission<'_> {
             flavor,
         } = select;
         let span = select_token.0.span;
+        self.at_most(projection.len(), SELECTED, span, "columns in one SELECT")?;
         if top.is_some() {
             return self.refuse(span, "SELECT TOP", "write LIMIT at the end of the query");
         }
@@ -381,8 +393,11 @@ impl Visitor for Admission<'_> {
                 uses_odbc_syntax: _,
                 parameters,
                 args: _,
+                over,
                 ..
             } = function;
+            self.windows += usize::from(over.is_some());
+            self.at_most(self.windows, WINDOWS, name.span(), "window functions in a statement")?;
             let plain = matches!(parameters, FunctionArguments::None);
             return self.never(!plain, name.span(), "a second list of arguments");
         }

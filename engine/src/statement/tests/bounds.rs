@@ -214,7 +214,14 @@ fn ctes_that_multiply() {
 #[test]
 fn wide_is_not_deep() {
     admits(format!("SELECT 1 IN ({})", vec!["1"; 100_000].join(",")));
-    admits(format!("SELECT {}", vec!["1"; 10_000].join(",")));
+    admits(format!("SELECT {}", vec!["1"; 4_096].join(",")));
+    refuses(
+        format!("SELECT {}", vec!["1"; 4_097].join(",")),
+        "more than 4096 columns in one SELECT",
+    );
+    let windows = |count: usize| format!("SELECT {}", vec!["rank() OVER (ORDER BY 1)"; count].join(","));
+    admits(windows(256));
+    refuses(windows(257), "more than 256 window functions in a statement");
     admits(format!("VALUES {}", vec!["(1,'a')"; 30_000].join(",")));
     admits(format!("SELECT CASE {} END", "WHEN 1 = 2 THEN 3 ".repeat(10_000)));
     admits(format!("SELECT 1{}", "\n--\n".repeat(60_000)));
