@@ -43,9 +43,9 @@ pub(crate) struct SharedMemory {
 /// opened. 0 before there is one.
 static PROCESS_BOUND: AtomicU64 = AtomicU64::new(0);
 /// What a process comes to hold beside its statements.
-const PROCESS_OWN_BYTES: u64 = 32 << 20;
+const PROCESS_OWN_BYTES: u64 = 96 << 20;
 /// An allocation of fewer bytes is not worth a look at the process.
-const LARGE_BYTES: u64 = 1 << 20;
+const LARGE_BYTES: u64 = 4 << 20;
 
 /// Lets this process hold `limit` bytes for statements, as an engine that opens in it says.
 pub(crate) fn allow_process(limit: usize) {
@@ -58,17 +58,33 @@ pub(crate) fn allow_process(limit: usize) {
 
 /// Refuses a large allocation that no memory pool counts while the process already holds all it may. Only where the
 /// system tells what a process holds (Linux).
-pub(crate) fn within_process_bound(bytes: u64) -> Result<()> {
+pub(crate) fn within_process_bound(bytes: u64) -> Result<Announced> {
     let bound = PROCESS_BOUND.load(Ordering::Relaxed);
     if bytes < LARGE_BYTES || bound == 0 {
-        return Ok(());
+        return Ok(Announced(0));
     }
-    if resident_bytes().is_some_and(|held| held.saturating_add(bytes) > bound) {
+    // Announced first: of two that allocate at once, each sees the other.
+    let announced = Announced(bytes);
+    let all = ANNOUNCED.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+    if resident_bytes().is_some_and(|held| held.saturating_add(all) > bound) {
         return Err(DataFusionError::ResourcesExhausted(
             "the memory of the server is used up".to_owned(),
         ));
     }
-    Ok(())
+    Ok(announced)
+}
+
+/// Bytes about to be allocated by calls that run now.
+static ANNOUNCED: AtomicU64 = AtomicU64::new(0);
+
+/// An allocation that is under way until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Announced(u64);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        ANNOUNCED.fetch_sub(self.0, Ordering::Relaxed);
+    }
 }
 
 /// What the process holds, by `statm`: pages of 4 KiB, or larger ones, which makes it an underestimate.

@@ -130,7 +130,7 @@ async fn inv6_values_that_grow_are_bounded_wherever_they_come_from() -> Result<(
         doubled("{a: x, b: x}", "text"),
         doubled("x + x", "id"),
         "SELECT max(u) FROM (SELECT unnest(range(1000000)) AS u FROM shop.n) AS t".to_owned(),
-        "SELECT max(length(repeat(text, 100) || t)) FROM shop.n, (SELECT repeat('x', 10000000) AS t) AS c".to_owned(),
+        "SELECT max(length(text || t)) FROM (SELECT text, repeat('x', 10000000) AS t FROM shop.n) AS c".to_owned(),
         "SELECT length(string_agg(a.text || b.text, ',')) FROM shop.n a, shop.n b, shop.n c WHERE c.id < 10".to_owned(),
         "SELECT levenshtein(repeat('a', 1000000), repeat('b', 1000000))".to_owned(),
     ] {

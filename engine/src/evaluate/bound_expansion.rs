@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::EngineError;
 
-/// Names and constants of one expression written out, at most.
+/// Names in one expression written out, at most. Constants are as many as the statement has of them.
 const WEIGHT_MAX: u64 = 10_000;
 
 /// Refuses a plan one of whose expressions would be too large written out (LIM001).
@@ -21,7 +21,7 @@ pub(crate) fn bound_expansion(plan: &LogicalPlan) -> Result<(), EngineError> {
     weights(plan).map(|_| ())
 }
 
-/// For each output column, of how many names and constants it consists.
+/// For each output column, of how many names it consists; at least one.
 fn weights(plan: &LogicalPlan) -> Result<Vec<u64>, EngineError> {
     let mut inputs = Vec::new();
     for input in plan.inputs() {
@@ -76,28 +76,14 @@ fn weight(expr: &Expr, inputs: &[(&DFSchema, Vec<u64>)]) -> Result<u64, EngineEr
                 .iter()
                 .find_map(|(schema, of)| of.get(schema.maybe_index_of_column(column)?).copied())
                 .unwrap_or(1),
-            Expr::Literal(_, _) | Expr::OuterReferenceColumn(_, _) | Expr::Placeholder(_) => 1,
+            Expr::OuterReferenceColumn(_, _) => 1,
             _ => 0,
         });
-        // A list of values is wide, never deep.
-        Ok(match part {
-            Expr::InList(_) => TreeNodeRecursion::Jump,
-            _ => TreeNodeRecursion::Continue,
-        })
+        Ok(TreeNodeRecursion::Continue)
     })?;
-    if sum > WEIGHT_MAX && !is_wide(expr) {
+    if sum > WEIGHT_MAX {
         let message = "an expression is too large once each query in FROM is written out where it is used";
         return Err(EngineError::new(Code::LIM001, message).help("name fewer things twice, or split the statement"));
     }
     Ok(sum.clamp(1, WEIGHT_MAX))
-}
-
-/// Whether an expression is long in the statement itself, where other bounds hold: no name in it stands for much.
-fn is_wide(expr: &Expr) -> bool {
-    let mut names = 0_usize;
-    let counted = expr.apply(|part| {
-        names += usize::from(matches!(part, Expr::Column(_)));
-        Ok(TreeNodeRecursion::Continue)
-    });
-    counted.is_ok() && names == 0
 }

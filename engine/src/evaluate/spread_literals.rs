@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 use crate::statement::bounded_allocation::BATCH_BYTES;
@@ -85,6 +86,15 @@ impl ScalarUDFImpl for Spread {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         arguments
+            .first()
+            .cloned()
+            .ok_or_else(|| DataFusionError::Plan("a constant is missing".to_owned()))
+    }
+
+    /// As nullable as the constant is: the plan's schemas stay as they were.
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs) -> Result<FieldRef> {
+        arguments
+            .arg_fields
             .first()
             .cloned()
             .ok_or_else(|| DataFusionError::Plan("a constant is missing".to_owned()))

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use caliber_catalog::diagnostic::Code;
 
 use crate::EngineError;
-use crate::limits::within_process_bound;
+use crate::limits::{Announced, within_process_bound};
 
 /// Bytes of one value that such a function makes, at most.
 pub(crate) const VALUE_BYTES: u64 = 16 << 20;
@@ -93,9 +93,9 @@ impl BoundedAllocation {
         (!bounded).then(|| Self::wrap(Arc::clone(function), growth))
     }
 
-    fn check(&self, args: &ScalarFunctionArgs) -> Result<()> {
+    fn check(&self, args: &ScalarFunctionArgs) -> Result<Announced> {
         if self.growth.is_sum() && together(args) <= VALUE_BYTES {
-            return Ok(());
+            return within_process_bound(0);
         }
         let columns: Vec<Argument> = args.args.iter().map(Argument::new).collect::<Result<_>>()?;
         let rows = if columns.iter().all(|column| column.is_scalar) {
@@ -445,7 +445,7 @@ impl ScalarUDFImpl for BoundedAllocation {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.check(&args)?;
+        let _until_made = self.check(&args)?;
         self.inner.inner().invoke_with_args(args)
     }
 

@@ -61,7 +61,7 @@ pub async fn run(words: &[String]) -> Result<()> {
     let options = Options::of(words)?;
     let caps = Caps::start().await?;
     let mut failures = Vec::new();
-    say("| statement | outcome | code | ms |\n|---|---|---|--:|");
+    say("| statement | outcome | code | ms | peak MiB so far |\n|---|---|---|--:|--:|");
 
     let bystander = Bystander::start(&caps).await?;
     let client = caps.client("ann").await?;
@@ -70,7 +70,7 @@ pub async fn run(words: &[String]) -> Result<()> {
     let count = cases.len();
     for case in cases {
         let outcome = one(&client, &case).await?;
-        say(&outcome.line(&case));
+        say(&format!("{} {} |", outcome.line(&case), caps.peak_bytes()? >> 20));
         failures.extend(outcome.fault(&case, Duration::from_secs(options.seconds)));
         ensure!(caps.lives(), "the server died of: {}", case.name);
     }
@@ -85,6 +85,7 @@ pub async fn run(words: &[String]) -> Result<()> {
         ),
         format!("bystander meanwhile: {alone}"),
         caps.told(peak_alone),
+        "the server ran with MALLOC_ARENA_MAX=1".to_owned(),
     ];
     if options.heavy {
         let bystander = Bystander::start(&caps).await?;
