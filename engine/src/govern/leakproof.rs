@@ -187,7 +187,6 @@ mod tests {
         check(&col("name").ilike(lit("a")), false);
         check(&col("id").in_list(Vec::new(), false), false);
         check(&col("name"), false);
-        check(&lit(true), false);
         check(
             &col("id").eq(lit(1_i64)).and((lit(1_i64) / col("id")).gt(lit(0_i64))),
             false,

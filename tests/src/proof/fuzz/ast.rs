@@ -3,7 +3,7 @@
 //! Owns: the shapes a generated statement can have. Never: which of them is drawn (`generate`).
 
 use super::data::{Value, cents_text, day_text};
-use super::exact::exact;
+use super::exact::{Concatenation, exact};
 
 /// For whom a text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -237,6 +237,10 @@ impl Expr {
                     left.text(reader),
                     right.text(reader)
                 )
+            }
+            // The engine bounds it as a function too: DataFusion evaluates the parts of an AND in another order then.
+            Self::Binary("||", left, right) if reader == Reader::Functions => {
+                format!("{}({}, {})", Concatenation::NAME, left.text(reader), right.text(reader))
             }
             Self::Binary(op, left, right) | Self::Whole(op, left, right) => {
                 format!("({} {op} {})", left.text(reader), right.text(reader))

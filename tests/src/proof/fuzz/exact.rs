@@ -1,11 +1,11 @@
 //! Arithmetic of whole numbers that fails where SQL demands it (ISO/IEC 9075-2, 6.29), as functions of the reference:
 //! DataFusion's own operators wrap around.
 //!
-//! Owns: sum, difference and product. Never: code of the engine under test, which does the same by a rule.
+//! Owns: sum, difference and product, and `||` as a function. Never: code of the engine under test, which does the same by a rule.
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use arrow::error::ArrowError;
@@ -112,6 +112,60 @@ impl ScalarUDFImpl for Exact {
             return Err(DataFusionError::Plan(format!("{} takes two numbers", self.0)));
         };
         let array = self.arrays(left, right)?;
+        Ok(match scalar {
+            true => ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&array, 0)?),
+            false => ColumnarValue::Array(array),
+        })
+    }
+}
+
+/// `||` of two texts: NULL where one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Concatenation;
+
+impl Concatenation {
+    /// Its name.
+    pub const NAME: &str = "exact_concatenation";
+}
+
+static TEXTS: LazyLock<Signature> = LazyLock::new(|| Signature::string(2, Volatility::Immutable));
+
+impl ScalarUDFImpl for Concatenation {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &TEXTS
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(Self::NAME, DataType::Utf8, nullable)))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = arguments
+            .args
+            .iter()
+            .all(|value| matches!(value, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let [left, right] = arrays.as_slice() else {
+            return Err(DataFusionError::Plan(format!("{} takes two texts", Self::NAME)));
+        };
+        let (left, right) = (cast(left, &DataType::Utf8)?, cast(right, &DataType::Utf8)?);
+        let pairs = left.as_string::<i32>().iter().zip(right.as_string::<i32>());
+        let joined: StringArray = pairs
+            .map(|pair| match pair {
+                (Some(left), Some(right)) => Some(format!("{left}{right}")),
+                _ => None,
+            })
+            .collect();
+        let array: ArrayRef = Arc::new(joined);
         Ok(match scalar {
             true => ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&array, 0)?),
             false => ColumnarValue::Array(array),

@@ -34,7 +34,7 @@ use parking_lot::Mutex;
 
 use super::ast::{Query, Reader};
 use super::data::{self, Data, SOURCES, Value};
-use super::exact::EXACT;
+use super::exact::{Concatenation, EXACT};
 use super::outcome::Outcome;
 use super::policy::{Shape, Visible, visible};
 
@@ -171,6 +171,7 @@ fn plain_context(member: Member) -> SessionContext {
     for operation in EXACT {
         context.register_udf(ScalarUDF::from(operation));
     }
+    context.register_udf(ScalarUDF::from(Concatenation));
     context
 }
 
