@@ -10,6 +10,8 @@ mod barrier;
 mod bounds;
 /// `caliber check` over projects broken in every way we know.
 mod broken_projects;
+/// A server lives past every bound (INV-6).
+mod caps;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
 /// What several policies at once mean, over two departments.

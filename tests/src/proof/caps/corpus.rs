@@ -57,8 +57,10 @@ fn nested(open: &str, core: &str, close: &str, depth: usize) -> String {
 pub(super) fn cases() -> Vec<Case> {
     let mut all = promised();
     all.extend(chains());
+    all.extend(depths());
     all.extend(width());
     all.extend(texts());
+    all.extend(doubled_texts());
     all.extend(arrays());
     all.extend(work());
     all
@@ -134,7 +136,7 @@ fn promised() -> Vec<Case> {
 
 /// At the cap and past it.
 fn chains() -> Vec<Case> {
-    let mut all = vec![
+    vec![
         case("1,000 × +", format!("SELECT {}", chain("1", "+", 1_000)), answer(1_001)),
         case(
             "1,001 × +",
@@ -199,6 +201,12 @@ fn chains() -> Vec<Case> {
             ),
             Wanted::Refused(SHAPE),
         ),
+    ]
+}
+
+/// What is inside itself.
+fn depths() -> Vec<Case> {
+    let mut all = vec![
         case(
             "50 brackets",
             format!("SELECT {}", nested("(", "1", ")", 50)),
@@ -327,7 +335,7 @@ fn width() -> Vec<Case> {
 
 fn texts() -> Vec<Case> {
     let mib = 1 << 20;
-    let mut all = vec![
+    vec![
         case(
             "repeat at the cap",
             format!("SELECT length(repeat('x', {}))", 16 * mib),
@@ -419,7 +427,12 @@ fn texts() -> Vec<Case> {
             "SELECT max(length(t)) FROM (SELECT string_agg(repeat(a.text, 2000), ',') AS t FROM shop.n a, shop.n b GROUP BY a.id % 3) AS x",
             Wanted::Refused(MEMORY),
         ),
-    ];
+    ]
+}
+
+/// Texts that double with each query around them.
+fn doubled_texts() -> Vec<Case> {
+    let mut all = Vec::new();
     for (name, grown) in [
         ("||", "x || x"),
         ("concat", "concat(x, x)"),
