@@ -12,6 +12,8 @@ mod barrier;
 mod bounds;
 /// `caliber check` over projects broken in every way we know.
 mod broken_projects;
+/// A server lives past every bound (INV-6).
+mod caps;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
 /// Random queries by random principals, against plain DataFusion over what is visible (INV-3, INV-5).
