@@ -1,4 +1,5 @@
-//! `cargo xtask test`: provisions what the tests need, then runs them all in the everyday profile.
+//! `cargo xtask test`: provisions what the tests need, then runs them all in the everyday profile, and the fixed part of
+//! the mutation gate.
 //!
 //! Owns: options, the order, the closing line. Never: a test.
 
@@ -6,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::mutants::{FIXED_PART, mutants};
 use crate::provision::{Consent, databases, python};
 use crate::run::{run, say, variable};
 use crate::tally::tally;
@@ -81,6 +83,9 @@ pub fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     let (_, succeeded) = tally(&mut cargo)?;
     if !succeeded {
         bail!("tests failed");
+    }
+    if options.filter.is_none() && options.arguments.is_empty() {
+        mutants(workspace, &FIXED_PART.map(str::to_owned))?;
     }
     say(&format!("all tests passed in {} s", start.elapsed().as_secs()));
     Ok(())

@@ -345,7 +345,7 @@ fn compare(wanted: &[Row], found: &[Row], ordered: bool) -> Vec<String> {
         }
         let first = wanted.iter().zip(found).position(|(wanted, found)| wanted != found);
         let at = first.unwrap_or_default();
-        let row = |rows: &[Row]| rows.get(at).map(|row| shown(row)).unwrap_or_default();
+        let row = |rows: &[Row]| rows.get(at).map(shown).unwrap_or_default();
         return vec![
             format!("the rows come in another order, from row {}:", at + 1),
             format!("- {}", row(wanted)),
