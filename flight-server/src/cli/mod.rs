@@ -4,6 +4,7 @@
 //!
 //! Data goes to standard output, notes and progress to standard error.
 
+mod allocator;
 mod audit;
 mod browse;
 mod catalog;
@@ -84,6 +85,9 @@ pub fn run() -> ExitCode {
         }
     };
     logging::start();
+    if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
+        allocator::one_heap();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(WORKER_STACK_BYTES)
         .enable_all()

@@ -85,7 +85,6 @@ pub async fn run(words: &[String]) -> Result<()> {
         ),
         format!("bystander meanwhile: {alone}"),
         caps.told(peak_alone),
-        "the server ran with MALLOC_ARENA_MAX=1".to_owned(),
     ];
     if options.heavy {
         let bystander = Bystander::start(&caps).await?;

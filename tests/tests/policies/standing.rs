@@ -54,10 +54,29 @@ async fn opens(rest: &str, roles: &[&str], attributes: &[(&str, AttributeValue)]
     }
 }
 
+/// What a policy says, whose roles and attributes, and whether it opens its table.
+type Case = (
+    &'static str,
+    Vec<&'static str>,
+    Vec<(&'static str, AttributeValue)>,
+    bool,
+);
+
+async fn check_all(cases: Vec<Case>) -> Result<()> {
+    for (rest, roles, attributes, wanted) in cases {
+        let found = opens(rest, &roles, &attributes).await?;
+        ensure!(found == wanted, "{rest} for {roles:?} with {attributes:?}: {found}");
+    }
+    Ok(())
+}
+
+fn level(value: AttributeValue) -> Vec<(&'static str, AttributeValue)> {
+    vec![("level", value)]
+}
+
 #[tokio::test]
 async fn a_condition_over_the_principal_opens_and_closes() -> Result<()> {
-    let level = |value| vec![("level", value)];
-    for (rest, roles, attributes, wanted) in [
+    check_all(vec![
         (
             "when: principal.level >= 2",
             vec![],
@@ -126,7 +145,13 @@ async fn a_condition_over_the_principal_opens_and_closes() -> Result<()> {
             vec![],
             false,
         ),
-        // NULL is not true, and what fails is not either.
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn a_condition_that_is_null_or_fails_does_not_hold() -> Result<()> {
+    check_all(vec![
         (
             "when: \"nullif(principal.level, 1) > 0\"",
             vec![],
@@ -171,11 +196,8 @@ async fn a_condition_over_the_principal_opens_and_closes() -> Result<()> {
             false,
         ),
         ("when: NULL", vec!["teller"], vec![], false),
-    ] {
-        let found = opens(rest, &roles, &attributes).await?;
-        ensure!(found == wanted, "{rest} for {roles:?} with {attributes:?}: {found}");
-    }
-    Ok(())
+    ])
+    .await
 }
 
 /// The findings of a project with one policy that says `rest`, each as its code and the text it points at.

@@ -283,7 +283,7 @@ async fn a_mask_of_a_view_is_laid_over_governed_values() -> Result<()> {
     check_for(&["own"], &[branch.clone(), nick.clone()], ALL, &["3 nick 1990 south"]).await?;
     // Without its attribute a mask shows nothing, and a policy admits nothing.
     check_for(&["own"], &[branch], ALL, &["3 NULL 1990 south"]).await?;
-    check_for(&["own"], &[nick.clone()], ALL, &[]).await?;
+    check_for(&["own"], std::slice::from_ref(&nick), ALL, &[]).await?;
     check_for(
         &["own", "north"],
         &[nick],

@@ -66,8 +66,7 @@ impl Caps {
         let path = folder.path().to_str().context("a folder that is not UTF-8")?;
         let spill = format!("{path}/spill");
         let arguments = ["serve", "--project", path, "--listen", "127.0.0.1:0"];
-        // Planning threads come and go, and glibc keeps what each freed in an arena of its own: 250 MiB more.
-        let server = Server::start(&arguments, [("TMPDIR", spill.as_str()), ("MALLOC_ARENA_MAX", "1")])?;
+        let server = Server::start(&arguments, [("TMPDIR", spill.as_str())])?;
         let process = process_of(path)?;
         Ok(Self {
             server,
