@@ -74,11 +74,16 @@ impl Admission<'_> {
         } = with;
         let span = with_token.0.span;
         if *recursive {
-            return self.refuse(
+            // Recursion may have no end; a statement's size is bounded before it is planned, and so this is a bound too.
+            let error = self.text.error(
+                Code::LIM001,
                 span,
-                "WITH RECURSIVE",
-                "hierarchies are walked by joining a fixed number of times",
+                "WITH RECURSIVE has no bound, so it is not run".to_owned(),
             );
+            return ControlFlow::Break(Box::new(with_help(
+                error,
+                "hierarchies are walked by joining a fixed number of times",
+            )));
         }
         self.at_most(cte_tables.len(), CTES, span, "queries in one WITH")?;
         for cte in cte_tables {

@@ -124,7 +124,6 @@ fn everything_that_changes_or_reaches_out_is_refused() {
         "SELECT * FROM LATERAL f(1)",
         "SELECT * FROM TABLE(f(1))",
         "SELECT * FROM a TABLESAMPLE SYSTEM (1)",
-        "WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT * FROM r",
         "WITH a AS (INSERT INTO x VALUES (1) RETURNING *) SELECT * FROM a",
         "WITH a AS (DELETE FROM x RETURNING *) SELECT * FROM a",
         "WITH a AS (SELECT 1) INSERT INTO x SELECT * FROM a",
@@ -138,6 +137,17 @@ fn everything_that_changes_or_reaches_out_is_refused() {
             "{sql}: {told}"
         );
     }
+}
+
+#[test]
+fn recursion_has_no_bound() {
+    assert_eq!(
+        refusal(
+            "WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT * FROM r",
+            Code::LIM001
+        ),
+        "WITH RECURSIVE has no bound, so it is not run | WITH"
+    );
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn promised() -> Vec<Case> {
         case(
             "endless recursive CTE",
             "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r",
-            Wanted::Refused(KIND),
+            Wanted::Refused(SHAPE),
         ),
         case(
             "100,000 in IN",
