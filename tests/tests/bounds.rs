@@ -14,7 +14,7 @@ const PROJECT: &str = "
 version: 1
 name: small
 server:
-  limits: { query_timeout: TIMEOUT, result_rows: 100, query_memory: MEMORY }
+  limits: { query_timeout: TIMEOUT, result_rows: 100, result_bytes: 32132B, query_memory: MEMORY }
 sources:
   shop: { connector: sqlite, path: shop.db }
 policies:
@@ -66,7 +66,18 @@ async fn inv6_a_result_with_too_many_rows_is_an_error() -> Result<()> {
             .len()
             == 100
     );
+    ensure!(failure(&session, "SELECT id FROM shop.n ORDER BY id LIMIT 101").await? == "LIM003");
     ensure!(ask(&session, "SELECT count(*) FROM shop.n").await? == [["1000"]]);
+    Ok(())
+}
+
+/// 32 texts of 1,000 bytes and 33 offsets of four are exactly the bound.
+#[tokio::test]
+async fn inv6_a_result_of_too_many_bytes_is_an_error() -> Result<()> {
+    let (_folder, session) = session(EngineOptions::default()).await?;
+    let bytes = |rows: usize| format!("SELECT repeat('x', 1000) AS a FROM shop.n ORDER BY id LIMIT {rows}");
+    ensure!(ask(&session, &bytes(32)).await?.len() == 32);
+    ensure!(failure(&session, &bytes(33)).await? == "LIM003");
     Ok(())
 }
 
