@@ -208,25 +208,36 @@ fn changed(path: &str, original: &str, changes: &[&Change]) -> Result<String> {
     Ok(text)
 }
 
+/// The files to copy: what git tracks or would; where there is no git, every text.
+fn paths(workspace: &Workspace) -> Vec<String> {
+    let mut git = workspace.command("git");
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    match output(&mut git) {
+        Ok(listed) => listed
+            .split('\0')
+            .filter(|path| !path.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        Err(_) => {
+            let texts = workspace.files.iter().map(|file| file.path.clone());
+            texts.chain(["Cargo.lock".to_owned()]).collect()
+        }
+    }
+}
+
 /// Copies the workspace's files, leaks and switch in place. What has not changed keeps its time, so that it is not
 /// built again.
 fn copy(workspace: &Workspace, tree: &Path, leaks: &[Leak]) -> Result<()> {
     let changes: Vec<&Change> = leaks.iter().flat_map(|leak| &leak.changes).collect();
-    let listed =
-        output(
-            workspace
-                .command("git")
-                .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]),
-        )?;
-    let paths: Vec<&str> = listed.split('\0').filter(|path| !path.is_empty()).collect();
+    let paths = paths(workspace);
     for change in &changes {
         ensure!(
-            paths.contains(&change.path.as_str()),
+            paths.contains(&change.path),
             "`{}` is gone; write the leak anew",
             change.path
         );
     }
-    for path in paths {
+    for path in paths.iter().map(String::as_str) {
         let Ok(bytes) = fs::read(workspace.root.join(path)) else {
             continue;
         };
