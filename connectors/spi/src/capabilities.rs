@@ -1,10 +1,12 @@
 //! What a source evaluates exactly as the engine does, as data.
 //!
-//! Owns: sets of type classes for each kind of predicate. Never: decides what is worth pushing.
+//! Owns: sets of type classes for each kind of work, the check of a whole relation against them, why it fails. Never:
+//! decides what is worth pushing.
 
 use arrow::datatypes::DataType;
 
-use crate::{Comparison, Expr, RemoteTable, Value};
+use crate::query::{AggregateFunction, OutputColumn, Relation};
+use crate::{Comparison, Expr, Value};
 
 /// A family of Arrow types that a source treats alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +75,36 @@ impl TypeSet {
     }
 }
 
+/// A function that only some sources compute exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// CASE.
+    Case,
+    /// `+ - *` of integers, as `Int64`.
+    IntegerArithmetic,
+    /// `+ - *` of decimals.
+    DecimalArithmetic,
+    /// Widening between integers and decimals.
+    NumberCast,
+    /// A date as a timestamp.
+    DateCast,
+    /// A part of a date or timestamp.
+    DatePart,
+    /// A date or timestamp cut to a part.
+    DateTrunc,
+    /// A part of a text.
+    Substring,
+    /// The length of a text.
+    CharLength,
+}
+
+/// Why something stays local: a few words, fit to follow "because".
+pub type Refusal = &'static str;
+
 /// What a source evaluates exactly. Conservative: what is not listed stays local.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
-    /// Classes compared exactly by `=`, `<>`, IN and IN keys (text bytewise, without padding).
+    /// Classes compared exactly by `=`, `<>`, IN, IN keys and equality between columns (text bytewise, without padding).
     pub equality: TypeSet,
     /// Classes compared exactly by `<`, `<=`, `>`, `>=` (text by bytes of UTF-8, floats as IEEE total order does for non-NaN).
     pub order: TypeSet,
@@ -88,6 +116,24 @@ pub struct Capabilities {
     pub like: bool,
     /// Whether LIMIT is supported.
     pub limit: bool,
+    /// Classes by whose values rows are grouped and counted distinct exactly.
+    pub group: TypeSet,
+    /// Classes by which rows are sorted exactly, NULL first or last.
+    pub sort: TypeSet,
+    /// Classes of which the least and the greatest are exact.
+    pub extremes: TypeSet,
+    /// Classes whose sums are exact.
+    pub sums: TypeSet,
+    /// Whether tables are joined there.
+    pub join: bool,
+    /// Whether UNION ALL is supported.
+    pub union: bool,
+    /// Whether `InQuery` is supported.
+    pub subquery: bool,
+    /// Whether a predicate can be a value: an output column, a key of a group, a branch of a CASE.
+    pub predicate_values: bool,
+    /// The functions computed exactly.
+    pub functions: &'static [Function],
     /// The most bind parameters a statement may have.
     pub parameters_max: usize,
     /// The first and last `Date32` the source knows; a value outside stays local.
@@ -105,56 +151,221 @@ impl Capabilities {
         keys_max: 0,
         like: false,
         limit: false,
+        group: TypeSet::NONE,
+        sort: TypeSet::NONE,
+        extremes: TypeSet::NONE,
+        sums: TypeSet::NONE,
+        join: false,
+        union: false,
+        subquery: false,
+        predicate_values: false,
+        functions: &[],
         parameters_max: 0,
         dates: (i32::MIN, i32::MAX),
         timestamps: (i64::MIN, i64::MAX),
     };
 
-    /// Whether the source evaluates `predicate` over `table` exactly.
-    pub fn evaluates(&self, predicate: &Expr, table: &RemoteTable) -> bool {
+    /// Whether the source evaluates `predicate` over the columns `below` exactly.
+    pub fn evaluates(&self, predicate: &Expr, below: &[OutputColumn]) -> bool {
+        self.predicate(predicate, below).is_ok()
+    }
+
+    /// Whether the source runs `relation` exactly, everything below it taken for granted.
+    pub fn runs(&self, relation: &Relation) -> Result<(), Refusal> {
+        match relation {
+            Relation::Scan { .. } => Ok(()),
+            Relation::Filter { input, predicate } => self.predicate(predicate, &input.columns()),
+            Relation::Project { input, columns } => {
+                let below = input.columns();
+                columns.iter().try_for_each(|expr| self.value(expr, &below))
+            }
+            Relation::Aggregate {
+                input,
+                keys,
+                aggregates,
+            } => {
+                let below = input.columns();
+                for key in keys {
+                    self.operand(self.group, key, &below)
+                        .map_err(|_| "a key of the group is not compared exactly there")?;
+                }
+                for aggregate in aggregates {
+                    if let Some(filter) = &aggregate.filter {
+                        self.predicate(filter, &below)?;
+                    }
+                    let Some(argument) = &aggregate.argument else { continue };
+                    match (aggregate.function, aggregate.distinct) {
+                        (AggregateFunction::Count, false) => self.value(argument, &below)?,
+                        (AggregateFunction::Count, true) => self
+                            .operand(self.group, argument, &below)
+                            .map_err(|_| "what is counted is not compared exactly there")?,
+                        (_, true) => return Err("DISTINCT is sent with count alone"),
+                        (AggregateFunction::Sum, false) => self
+                            .operand(self.sums, argument, &below)
+                            .map_err(|_| "sums of that type are not exact there")?,
+                        (AggregateFunction::Min | AggregateFunction::Max, false) => self
+                            .operand(self.extremes, argument, &below)
+                            .map_err(|_| "values of that type are not ordered exactly there")?,
+                    }
+                }
+                Ok(())
+            }
+            Relation::Join { left, right, on, .. } => {
+                if !self.join {
+                    return Err("the source joins no tables");
+                }
+                let mut below = left.columns();
+                below.extend(right.columns());
+                self.predicate(on, &below)
+            }
+            Relation::Sort { input, keys, rows } => {
+                if rows.is_some() && !self.limit {
+                    return Err("the source has no LIMIT");
+                }
+                let below = input.columns();
+                keys.iter().try_for_each(|key| {
+                    self.operand(self.sort, &key.expr, &below)
+                        .map_err(|_| "values of that type are not ordered exactly there")
+                })
+            }
+            Relation::Limit { .. } if self.limit => Ok(()),
+            Relation::Limit { .. } => Err("the source has no LIMIT"),
+            Relation::Union { .. } if self.union => Ok(()),
+            Relation::Union { .. } => Err("the source has no UNION ALL"),
+        }
+    }
+
+    fn predicate(&self, predicate: &Expr, below: &[OutputColumn]) -> Result<(), Refusal> {
         match predicate {
             Expr::Compare { op, left, right } => {
                 let classes = match op {
                     Comparison::Equal | Comparison::NotEqual => self.equality,
                     _ => self.order,
                 };
-                self.operand(classes, left, table) && self.operand(classes, right, table)
+                self.operand(classes, left, below)?;
+                self.operand(classes, right, below)
             }
-            Expr::And(parts) | Expr::Or(parts) => parts.iter().all(|part| self.evaluates(part, table)),
-            Expr::Not(part) => self.evaluates(part, table),
-            Expr::IsNull(part) => matches!(**part, Expr::Column(index) if index < table.columns.len()),
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().try_for_each(|part| self.predicate(part, below)),
+            Expr::Not(part) => self.predicate(part, below),
+            Expr::IsNull(part) => self.value(part, below),
             Expr::InList { expr, list } => {
-                self.operand(self.equality, expr, table) && list.iter().all(|value| self.value(self.equality, value))
+                self.operand(self.equality, expr, below)?;
+                list.iter().try_for_each(|value| self.constant(self.equality, value))
             }
             Expr::InKeys { column, keys } => {
-                keys.len() <= self.keys_max && self.operand(self.keys, &Expr::Column(*column), table)
+                if keys.len() > self.keys_max {
+                    return Err("there are more keys than are sent to it");
+                }
+                self.operand(self.keys, &Expr::Column(*column), below)
             }
+            Expr::InQuery { expr, .. } if self.subquery => self.operand(self.equality, expr, below),
+            Expr::InQuery { .. } => Err("the source takes no subquery"),
             Expr::Like { expr, pattern } => {
-                self.like && self.operand(self.equality, expr, table) && is_plain_pattern(pattern)
+                if !self.like || !is_plain_pattern(pattern) {
+                    return Err("its LIKE differs");
+                }
+                self.operand(self.equality, expr, below)
             }
-            Expr::Column(index) => {
-                table
-                    .columns
-                    .get(*index)
-                    .is_some_and(|column| column.comparable && column.data_type == DataType::Boolean)
-                    && self.equality.holds(&DataType::Boolean)
+            Expr::Column(_) | Expr::Case { .. } | Expr::Null(_) if predicate.data_type(below) == DataType::Boolean => {
+                self.operand(self.equality, predicate, below)
             }
-            Expr::Value(_) => false,
+            _ => Err("it is no condition"),
         }
     }
 
-    fn operand(&self, classes: TypeSet, expr: &Expr, table: &RemoteTable) -> bool {
+    /// Whether the source computes `expr` exactly, as a value.
+    fn value(&self, expr: &Expr, below: &[OutputColumn]) -> Result<(), Refusal> {
+        let needs = |function: Function| {
+            if self.functions.contains(&function) {
+                Ok(())
+            } else {
+                Err("a function of it is not exact there")
+            }
+        };
+        let all = |parts: &[&Expr]| parts.iter().try_for_each(|part| self.operand(ANY, part, below));
         match expr {
-            Expr::Column(index) => table
-                .columns
-                .get(*index)
-                .is_some_and(|column| column.comparable && classes.holds(&column.data_type)),
-            Expr::Value(value) => self.value(classes, value),
-            _ => false,
+            Expr::Column(index) if *index < below.len() => Ok(()),
+            Expr::Column(_) => Err("a column of it is not there"),
+            Expr::Value(value) => self.constant(ANY, value),
+            Expr::Null(_) => Ok(()),
+            Expr::Case {
+                branches, otherwise, ..
+            } => {
+                needs(Function::Case)?;
+                for (when, then) in branches {
+                    self.predicate(when, below)?;
+                    self.value(then, below)?;
+                }
+                otherwise.iter().try_for_each(|value| self.value(value, below))
+            }
+            Expr::Arithmetic {
+                left, right, data_type, ..
+            } => {
+                needs(if data_type.is_integer() {
+                    Function::IntegerArithmetic
+                } else {
+                    Function::DecimalArithmetic
+                })?;
+                all(&[left, right])
+            }
+            Expr::Cast { expr, data_type } => {
+                needs(if matches!(data_type, DataType::Timestamp(..)) {
+                    Function::DateCast
+                } else {
+                    Function::NumberCast
+                })?;
+                all(&[expr])
+            }
+            Expr::DatePart { expr, .. } => {
+                needs(Function::DatePart)?;
+                all(&[expr])
+            }
+            Expr::DateTrunc { expr, .. } => {
+                needs(Function::DateTrunc)?;
+                all(&[expr])
+            }
+            Expr::Substring { expr, .. } => {
+                needs(Function::Substring)?;
+                all(&[expr])
+            }
+            Expr::CharLength(expr) => {
+                needs(Function::CharLength)?;
+                all(&[expr])
+            }
+            Expr::Compare { .. }
+            | Expr::And(_)
+            | Expr::Or(_)
+            | Expr::Not(_)
+            | Expr::IsNull(_)
+            | Expr::InList { .. }
+            | Expr::InKeys { .. }
+            | Expr::Like { .. } => {
+                if self.predicate_values {
+                    self.predicate(expr, below)
+                } else {
+                    Err("a condition is no value there")
+                }
+            }
+            Expr::InQuery { .. } => Err("a subquery is sent as a condition alone"),
         }
     }
 
-    fn value(&self, classes: TypeSet, value: &Value) -> bool {
+    /// Whether the source computes `expr` exactly, to compare it within `classes`.
+    fn operand(&self, classes: TypeSet, expr: &Expr, below: &[OutputColumn]) -> Result<(), Refusal> {
+        if let Expr::Value(value) = expr {
+            return self.constant(classes, value);
+        }
+        let output = expr.output(below);
+        if !output.comparable {
+            return Err("a column of it is not compared exactly there");
+        }
+        if !classes.holds(&output.data_type) {
+            return Err("values of that type are not compared exactly there");
+        }
+        self.value(expr, below)
+    }
+
+    fn constant(&self, classes: TypeSet, value: &Value) -> Result<(), Refusal> {
         let known = match value {
             // NUL is no character of a PostgreSQL text, and ends a text in many a driver.
             Value::Text(text) => !text.contains('\0'),
@@ -163,9 +374,16 @@ impl Capabilities {
             Value::Timestamp(at) | Value::TimestampUtc(at) => self.timestamps.0 <= *at && *at <= self.timestamps.1,
             _ => true,
         };
-        known && classes.holds(&value.data_type())
+        if known && classes.holds(&value.data_type()) {
+            Ok(())
+        } else {
+            Err("a constant of it is not one of its values there")
+        }
     }
 }
+
+/// Every class.
+const ANY: TypeSet = TypeSet(u16::MAX);
 
 /// Whether every database reads the pattern alike: `\` escapes only `%`, `_` and itself.
 fn is_plain_pattern(pattern: &str) -> bool {

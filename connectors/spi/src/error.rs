@@ -15,6 +15,8 @@ pub enum ErrorClass {
     Denied,
     /// A value does not fit the column's type, or the source broke its protocol.
     Data,
+    /// A result the statement computes (a sum) does not fit its type.
+    Range,
     /// The table or a column is no longer what it was when the source was last described.
     Drift,
     /// No connection within the bound, or the source's own limit.

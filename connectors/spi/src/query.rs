@@ -1,13 +1,16 @@
 //! `RemoteQuery`: the small, typed relational tree a source may be asked to run.
 //!
-//! Owns: relations, expressions, typed values and keys. Never: SQL text; values become bind parameters.
+//! Owns: relations, what each of them gives. Never: SQL text; values become bind parameters.
+//!
+//! Columns are positions: an expression of a node names the columns of what is below it by their index there, in a join
+//! those of the left side first.
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::RemoteTable;
+use crate::expr::Expr;
+use crate::{RemoteColumn, RemoteTable};
 
 /// A query over tables of one source.
 #[derive(Clone, Debug)]
@@ -16,187 +19,353 @@ pub struct RemoteQuery {
     pub root: Relation,
 }
 
-/// A node of a remote query. Every node's output columns are named, and names are unique within it.
+/// A node of a remote query.
 #[derive(Clone, Debug)]
 pub enum Relation {
-    /// Columns of a table, in the order given. No column at all is a legal scan: it gives rows without columns.
+    /// A table: all its columns, by their index in `RemoteTable::columns`. Only those that something above uses are read.
     Scan {
         /// The table, as introspected.
         table: Arc<RemoteTable>,
-        /// Indices into `table.columns`, each once.
-        columns: Vec<usize>,
     },
     /// The rows of `input` for which `predicate` is TRUE.
     Filter {
         /// Over what.
         input: Box<Relation>,
-        /// May use any column of the scan below, fetched or not, so that filtering does not force fetching.
+        /// Which rows.
         predicate: Expr,
     },
-    /// The first `rows` rows of `input`, in no particular order.
+    /// One row for each of `input`, made of these expressions. No expression at all is legal: rows without columns.
+    Project {
+        /// Over what.
+        input: Box<Relation>,
+        /// The output columns.
+        columns: Vec<Expr>,
+    },
+    /// One row for each distinct combination of `keys` (NULL is one value), and exactly one where there are no keys.
+    /// Output: the keys, then the aggregates.
+    Aggregate {
+        /// Over what.
+        input: Box<Relation>,
+        /// What is grouped by. With no aggregates: the distinct combinations.
+        keys: Vec<Expr>,
+        /// What is computed of each group.
+        aggregates: Vec<Aggregate>,
+    },
+    /// The pairs of rows for which `on` is TRUE.
+    Join {
+        /// The left side.
+        left: Box<Relation>,
+        /// The right side.
+        right: Box<Relation>,
+        /// Which rows come out.
+        kind: JoinKind,
+        /// Over the left side's columns, then the right side's.
+        on: Expr,
+    },
+    /// `input` in the order of `keys`; with `rows`, the first of them. Rows that tie are in any order.
+    Sort {
+        /// Over what.
+        input: Box<Relation>,
+        /// At least one.
+        keys: Vec<SortKey>,
+        /// How many rows are wanted.
+        rows: Option<u64>,
+    },
+    /// The first `rows` rows of `input`, in its order where it is a `Sort`, any of them otherwise.
     Limit {
         /// Over what.
         input: Box<Relation>,
         /// How many.
         rows: u64,
     },
-}
-
-/// A predicate or value. Columns are those of the scan below the node, by index into `RemoteTable::columns`.
-#[derive(Clone, Debug)]
-pub enum Expr {
-    /// A column of the scanned table.
-    Column(usize),
-    /// A typed value, always sent as a bind parameter.
-    Value(Value),
-    /// `left op right`; both of the same Arrow type. NULL if either is NULL.
-    Compare {
-        /// The operator.
-        op: Comparison,
-        /// Its left side.
-        left: Box<Expr>,
-        /// Its right side.
-        right: Box<Expr>,
-    },
-    /// Three-valued AND over two or more.
-    And(Vec<Expr>),
-    /// Three-valued OR over two or more.
-    Or(Vec<Expr>),
-    /// Three-valued NOT.
-    Not(Box<Expr>),
-    /// IS NULL; never NULL itself.
-    IsNull(Box<Expr>),
-    /// `expr` IN a list of values of its type, with SQL's NULL rules (a NULL in the list never matches; engine drops it only where sound).
-    InList {
-        /// What is looked up.
-        expr: Box<Expr>,
-        /// Non-null values, at least one.
-        list: Vec<Value>,
-    },
-    /// `column` equals one of `keys`: one array with no NULL, of the column's Arrow type, sent as one parameter whatever its length.
-    InKeys {
-        /// Index into `RemoteTable::columns`.
-        column: usize,
-        /// The keys; may be empty, then no row matches.
-        keys: ArrayRef,
-    },
-    /// `expr` LIKE a constant pattern (`%`, `_`, escape `\`), case-sensitive.
-    Like {
-        /// The text matched.
-        expr: Box<Expr>,
-        /// The pattern, a bind parameter too.
-        pattern: String,
+    /// All rows of all inputs, twins included. At least one input, all with the same types.
+    Union {
+        /// Over what.
+        inputs: Vec<Relation>,
     },
 }
 
-/// A comparison operator.
+/// Which rows a join gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// `=`
-    Equal,
-    /// `<>`
-    NotEqual,
-    /// `<`
-    Less,
-    /// `<=`
-    LessOrEqual,
-    /// `>`
-    Greater,
-    /// `>=`
-    GreaterOrEqual,
+pub enum JoinKind {
+    /// The pairs.
+    Inner,
+    /// The pairs, and each left row without one beside NULLs.
+    Left,
+    /// The left rows that have a pair, once each. Output: the left columns.
+    Semi,
+    /// The left rows that have none. Output: the left columns.
+    Anti,
 }
 
-/// A non-null value of one Arrow type.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// `Boolean`
-    Bool(bool),
-    /// `Int8` to `Int64`
-    Int(i64),
-    /// `UInt8` to `UInt64`
-    UInt(u64),
-    /// `Float32`, `Float64`
-    Float(f64),
-    /// `Decimal128(precision, scale)`: the unscaled value.
-    Decimal {
-        /// The value times ten to the `scale`.
-        unscaled: i128,
-        /// Digits in all.
-        precision: u8,
-        /// Digits after the point.
-        scale: i8,
-    },
-    /// `Utf8`
-    Text(String),
-    /// `Binary`
-    Bytes(Vec<u8>),
-    /// `Date32`: days since 1970-01-01.
-    Date(i32),
-    /// `Timestamp(Microsecond, None)`: microseconds since 1970-01-01T00:00:00 with no zone.
-    Timestamp(i64),
-    /// `Timestamp(Microsecond, "UTC")`: microseconds since the epoch.
-    TimestampUtc(i64),
+/// What is computed of a group.
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    /// The function.
+    pub function: AggregateFunction,
+    /// What of; `None` for `count(*)` alone.
+    pub argument: Option<Expr>,
+    /// Whether equal arguments count once. With `Count` only.
+    pub distinct: bool,
+    /// Only rows for which this is TRUE.
+    pub filter: Option<Expr>,
+    /// The type of the result. A value that does not fit is an error of class `Range`, never another value.
+    pub data_type: DataType,
+}
+
+/// A function of a group. NULL arguments are left out by all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunction {
+    /// How many: `Int64`, 0 for none.
+    Count,
+    /// The exact sum of integers or decimals; NULL for none.
+    Sum,
+    /// The least by the engine's order; NULL for none.
+    Min,
+    /// The greatest by the engine's order; NULL for none.
+    Max,
+}
+
+/// One key of an order.
+#[derive(Clone, Debug)]
+pub struct SortKey {
+    /// What is ordered by.
+    pub expr: Expr,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+    /// Whether NULL comes before every value.
+    pub nulls_first: bool,
+}
+
+/// What a relation gives in one column.
+#[derive(Clone, Debug)]
+pub struct OutputColumn {
+    /// Its Arrow type.
+    pub data_type: DataType,
+    /// Whether it may hold NULL.
+    pub nullable: bool,
+    /// Whether comparing it at the source can be made exact.
+    pub comparable: bool,
+    /// The column of a table whose values these are, if they are just that: its table and index.
+    pub origin: Option<(Arc<RemoteTable>, usize)>,
+}
+
+impl OutputColumn {
+    /// The described column whose values these are.
+    pub fn described(&self) -> Option<&RemoteColumn> {
+        let (table, index) = self.origin.as_ref()?;
+        table.columns.get(*index)
+    }
+
+    fn nullable(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+}
+
+/// A query of one table: some columns of the rows that pass, at most so many.
+#[derive(Clone, Debug)]
+pub struct TableRead<'a> {
+    /// The table.
+    pub table: &'a Arc<RemoteTable>,
+    /// The columns given, as indices into the table's.
+    pub columns: Vec<usize>,
+    /// Predicates over the table's columns; all must be TRUE.
+    pub predicates: Vec<&'a Expr>,
+    /// How many rows are enough.
+    pub rows: Option<u64>,
 }
 
 impl Relation {
-    /// The table scanned at the bottom.
-    pub fn table(&self) -> &Arc<RemoteTable> {
+    /// What the relation gives, by position.
+    pub fn columns(&self) -> Vec<OutputColumn> {
         match self {
-            Relation::Scan { table, .. } => table,
-            Relation::Filter { input, .. } | Relation::Limit { input, .. } => input.table(),
+            Relation::Scan { table } => (0..table.columns.len())
+                .filter_map(|index| {
+                    let column = table.columns.get(index)?;
+                    Some(OutputColumn {
+                        data_type: column.data_type.clone(),
+                        nullable: column.nullable,
+                        comparable: column.comparable,
+                        origin: Some((Arc::clone(table), index)),
+                    })
+                })
+                .collect(),
+            Relation::Filter { input, .. } | Relation::Sort { input, .. } | Relation::Limit { input, .. } => {
+                input.columns()
+            }
+            Relation::Project { input, columns } => {
+                let below = input.columns();
+                columns.iter().map(|expr| expr.output(&below)).collect()
+            }
+            Relation::Aggregate {
+                input,
+                keys,
+                aggregates,
+            } => {
+                let below = input.columns();
+                let mut all: Vec<OutputColumn> = keys.iter().map(|expr| expr.output(&below)).collect();
+                all.extend(aggregates.iter().map(|aggregate| OutputColumn {
+                    data_type: aggregate.data_type.clone(),
+                    nullable: aggregate.function != AggregateFunction::Count,
+                    comparable: true,
+                    origin: None,
+                }));
+                all
+            }
+            Relation::Join { left, right, kind, .. } => {
+                let mut all = left.columns();
+                match kind {
+                    JoinKind::Inner => all.extend(right.columns()),
+                    JoinKind::Left => all.extend(right.columns().into_iter().map(OutputColumn::nullable)),
+                    JoinKind::Semi | JoinKind::Anti => {}
+                }
+                all
+            }
+            Relation::Union { inputs } => {
+                let mut all = inputs.first().map(Relation::columns).unwrap_or_default();
+                for other in inputs.iter().skip(1) {
+                    for (known, more) in all.iter_mut().zip(other.columns()) {
+                        known.nullable |= more.nullable;
+                        known.comparable &= more.comparable;
+                    }
+                }
+                for column in &mut all {
+                    column.origin = None;
+                }
+                all
+            }
         }
     }
 
-    /// The fetched columns, as indices into the table's.
-    pub fn columns(&self) -> &[usize] {
+    /// The tables scanned, from left to right, a table as often as it is scanned. Those of subqueries too.
+    pub fn tables(&self) -> Vec<&Arc<RemoteTable>> {
+        let mut found = Vec::new();
+        self.gather_tables(&mut found);
+        found
+    }
+
+    fn gather_tables<'a>(&'a self, found: &mut Vec<&'a Arc<RemoteTable>>) {
+        if let Relation::Scan { table } = self {
+            found.push(table);
+        }
+        for input in self.inputs() {
+            input.gather_tables(found);
+        }
+        for expr in self.expressions() {
+            expr.visit(&mut |part| {
+                if let Expr::InQuery { query, .. } = part {
+                    query.gather_tables(found);
+                }
+            });
+        }
+    }
+
+    /// What the node is over.
+    pub fn inputs(&self) -> Vec<&Relation> {
         match self {
-            Relation::Scan { columns, .. } => columns,
-            Relation::Filter { input, .. } | Relation::Limit { input, .. } => input.columns(),
+            Relation::Scan { .. } => Vec::new(),
+            Relation::Filter { input, .. }
+            | Relation::Project { input, .. }
+            | Relation::Aggregate { input, .. }
+            | Relation::Sort { input, .. }
+            | Relation::Limit { input, .. } => vec![input],
+            Relation::Join { left, right, .. } => vec![left, right],
+            Relation::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+
+    /// The node's own expressions.
+    pub fn expressions(&self) -> Vec<&Expr> {
+        match self {
+            Relation::Scan { .. } | Relation::Limit { .. } | Relation::Union { .. } => Vec::new(),
+            Relation::Filter { predicate, .. } => vec![predicate],
+            Relation::Project { columns, .. } => columns.iter().collect(),
+            Relation::Aggregate { keys, aggregates, .. } => {
+                let parts = aggregates
+                    .iter()
+                    .flat_map(|aggregate| aggregate.argument.iter().chain(&aggregate.filter));
+                keys.iter().chain(parts).collect()
+            }
+            Relation::Join { on, .. } => vec![on],
+            Relation::Sort { keys, .. } => keys.iter().map(|key| &key.expr).collect(),
         }
     }
 }
 
 impl RemoteQuery {
-    /// The Arrow schema of the result, exactly.
+    /// Some columns of the rows of `table` for which `predicate` is TRUE, at most `rows` of them.
+    pub fn of_table(table: Arc<RemoteTable>, columns: &[usize], predicate: Option<Expr>, rows: Option<u64>) -> Self {
+        let mut root = Relation::Scan { table };
+        if let Some(predicate) = predicate {
+            root = Relation::Filter {
+                input: Box::new(root),
+                predicate,
+            };
+        }
+        root = Relation::Project {
+            input: Box::new(root),
+            columns: columns.iter().map(|index| Expr::Column(*index)).collect(),
+        };
+        if let Some(rows) = rows {
+            root = Relation::Limit {
+                input: Box::new(root),
+                rows,
+            };
+        }
+        Self { root }
+    }
+
+    /// The query as a read of one table, where it is no more than that. Every source can run those.
+    pub fn table_read(&self) -> Option<TableRead<'_>> {
+        let mut rows: Option<u64> = None;
+        let mut node = &self.root;
+        while let Relation::Limit { input, rows: most } = node {
+            rows = Some(rows.map_or(*most, |known| known.min(*most)));
+            node = input;
+        }
+        let mut columns = None;
+        if let Relation::Project { input, columns: exprs } = node {
+            let indices: Option<Vec<usize>> = exprs.iter().map(Expr::as_column).collect();
+            columns = Some(indices?);
+            node = input;
+        }
+        let mut predicates = Vec::new();
+        while let Relation::Filter { input, predicate } = node {
+            predicates.push(predicate);
+            node = input;
+        }
+        predicates.reverse();
+        let Relation::Scan { table } = node else {
+            return None;
+        };
+        Some(TableRead {
+            table,
+            columns: columns.unwrap_or_else(|| (0..table.columns.len()).collect()),
+            predicates,
+            rows,
+        })
+    }
+
+    /// The Arrow schema of the result, exactly. A column that is a table's has its name, unless another has it too.
     pub fn schema(&self) -> SchemaRef {
-        let table = self.root.table();
-        let fields: Vec<Field> = self
-            .root
-            .columns()
+        let columns = self.root.columns();
+        let named: Vec<Option<&str>> = columns
             .iter()
-            .filter_map(|index| table.columns.get(*index))
-            .map(|column| Field::new(&column.name, column.data_type.clone(), column.nullable))
+            .map(|column| column.described().map(|described| described.name.as_str()))
+            .collect();
+        let fields: Vec<Field> = columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| {
+                let own = named.get(at).copied().flatten();
+                let name = match own {
+                    Some(name) if named.iter().filter(|other| **other == Some(name)).count() == 1 => name.to_owned(),
+                    _ => format!("c{at}"),
+                };
+                Field::new(name, column.data_type.clone(), column.nullable)
+            })
             .collect();
         Arc::new(Schema::new(fields))
-    }
-}
-
-impl Expr {
-    /// The Arrow type of the expression over `table`; `None` for a column index out of range.
-    pub fn data_type(&self, table: &RemoteTable) -> Option<DataType> {
-        match self {
-            Expr::Column(index) => table.columns.get(*index).map(|column| column.data_type.clone()),
-            Expr::Value(value) => Some(value.data_type()),
-            _ => Some(DataType::Boolean),
-        }
-    }
-}
-
-impl Value {
-    /// Its Arrow type, the widest of its family.
-    pub fn data_type(&self) -> DataType {
-        use arrow::datatypes::TimeUnit::Microsecond;
-        match self {
-            Value::Bool(_) => DataType::Boolean,
-            Value::Int(_) => DataType::Int64,
-            Value::UInt(_) => DataType::UInt64,
-            Value::Float(_) => DataType::Float64,
-            Value::Decimal { precision, scale, .. } => DataType::Decimal128(*precision, *scale),
-            Value::Text(_) => DataType::Utf8,
-            Value::Bytes(_) => DataType::Binary,
-            Value::Date(_) => DataType::Date32,
-            Value::Timestamp(_) => DataType::Timestamp(Microsecond, None),
-            Value::TimestampUtc(_) => DataType::Timestamp(Microsecond, Some("UTC".into())),
-        }
     }
 }

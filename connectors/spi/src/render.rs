@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use arrow::array::ArrayRef;
 
-use crate::{Comparison, Expr, Relation, RemoteQuery, RemoteTable, Value};
+use crate::{Comparison, Expr, RemoteQuery, RemoteTable, Value};
 
 /// A bind parameter.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ pub fn render(query: &RemoteQuery, dialect: &dyn Dialect) -> RenderedQuery {
             parameters: Vec::new(),
         },
     };
-    let sql = renderer.relation(&query.root);
+    let sql = renderer.query(query).unwrap_or_default();
     RenderedQuery {
         sql,
         parameters: renderer.binder.parameters,
@@ -154,31 +154,10 @@ pub fn render(query: &RemoteQuery, dialect: &dyn Dialect) -> RenderedQuery {
 }
 
 impl Renderer<'_> {
-    /// One SELECT for the chain Limit* Filter* Scan; a filter above a limit becomes a derived table's.
-    fn relation(&mut self, relation: &Relation) -> String {
-        let mut limit: Option<u64> = None;
-        let mut predicates = Vec::new();
-        let mut node = relation;
-        loop {
-            match node {
-                Relation::Limit { input, rows } if predicates.is_empty() => {
-                    limit = Some(limit.map_or(*rows, |known| known.min(*rows)));
-                    node = input;
-                }
-                Relation::Filter { input, predicate } => {
-                    predicates.push(predicate);
-                    node = input;
-                }
-                Relation::Scan { table, columns } => return self.select(table, columns, &predicates, limit, None),
-                Relation::Limit { .. } => {
-                    // The derived table carries every column, since the predicates above may use any of them.
-                    let table = node.table().clone();
-                    let columns = node.columns().to_vec();
-                    let inner = self.relation(&widen(node));
-                    return self.select(&table, &columns, &predicates, limit, Some(inner));
-                }
-            }
-        }
+    /// One SELECT of a read of one table.
+    fn query(&mut self, query: &RemoteQuery) -> Option<String> {
+        let read = query.table_read()?;
+        Some(self.select(read.table, &read.columns, &read.predicates, read.rows, None))
     }
 
     fn select(
@@ -241,6 +220,15 @@ impl Renderer<'_> {
         match expr {
             Expr::Column(index) => self.column(table, *index),
             Expr::Value(value) => self.binder.value(value),
+            Expr::Null(_)
+            | Expr::InQuery { .. }
+            | Expr::Case { .. }
+            | Expr::Arithmetic { .. }
+            | Expr::Cast { .. }
+            | Expr::DatePart { .. }
+            | Expr::DateTrunc { .. }
+            | Expr::Substring { .. }
+            | Expr::CharLength(_) => "NULL".to_owned(),
             Expr::Compare { op, left, right } => self.compare(left, *op, right, table),
             Expr::And(parts) => self.joined(parts, " AND ", table),
             Expr::Or(parts) => self.joined(parts, " OR ", table),
@@ -317,24 +305,6 @@ fn side<'a>(expr: &'a Expr, sql: Option<&'a str>) -> Side<'a> {
     match expr {
         Expr::Value(value) => Side::Value(value),
         _ => Side::Sql(sql.unwrap_or("NULL")),
-    }
-}
-
-/// The same relation fetching every column of its table.
-fn widen(relation: &Relation) -> Relation {
-    match relation {
-        Relation::Scan { table, .. } => Relation::Scan {
-            table: table.clone(),
-            columns: (0..table.columns.len()).collect(),
-        },
-        Relation::Filter { input, predicate } => Relation::Filter {
-            input: Box::new(widen(input)),
-            predicate: predicate.clone(),
-        },
-        Relation::Limit { input, rows } => Relation::Limit {
-            input: Box::new(widen(input)),
-            rows: *rows,
-        },
     }
 }
 
