@@ -144,6 +144,7 @@ impl EngineError {
             ErrorClass::Unavailable | ErrorClass::Options => Code::SRC001,
             ErrorClass::Denied => Code::SRC002,
             ErrorClass::Data => Code::SRC003,
+            ErrorClass::Range => Code::SQL022,
             ErrorClass::Drift => Code::SRC004,
             ErrorClass::Busy => Code::SRC005,
             ErrorClass::Deadline => Code::LIM004,

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use caliber_connector_spi::{Expr as Remote, Relation, RemoteQuery};
+use caliber_connector_spi::{Expr as Remote, RemoteQuery};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -123,15 +123,10 @@ fn shape(scan: &GovernedScanExec, pushdown: bool) -> RemoteQuery {
     if !widened {
         all.splice(0..0, crate::absorb::raw_read::any_of(alternatives));
     }
-    let mut root = Relation::Scan {
-        table: Arc::clone(table),
-        columns: ask.columns,
-    };
-    if let Some(predicate) = crate::absorb::raw_read::all_of(all) {
-        root = Relation::Filter {
-            input: Box::new(root),
-            predicate,
-        };
-    }
-    RemoteQuery { root }
+    RemoteQuery::of_table(
+        Arc::clone(table),
+        &ask.columns,
+        crate::absorb::raw_read::all_of(all),
+        None,
+    )
 }

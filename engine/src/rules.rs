@@ -8,6 +8,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use crate::absorb::bind_join::{BindJoins, BuildOnFewer};
 use crate::evaluate::bound_calls::BoundCalls;
 use crate::evaluate::bound_unnest::BoundUnnest;
 use crate::evaluate::check_overflow::CheckOverflow;
@@ -31,10 +32,18 @@ pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// DataFusion's own; then ours, which mend a join and an unnest of DataFusion's; and last of all the check: whatever the others
 /// made, a plan with an ungoverned scan does not run (INV-1).
-pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+pub(crate) fn physical_rules(pushdown: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    // Before partitions are chosen.
+    let early = rules.iter().position(|rule| rule.name() == "join_selection").map_or(0, |at| at + 1);
+    if pushdown {
+        rules.insert(early, Arc::new(BuildOnFewer));
+    }
     rules.push(Arc::new(ExecuteLeftOnce));
     rules.push(Arc::new(BoundUnnest));
+    if pushdown {
+        rules.push(Arc::new(BindJoins));
+    }
     rules.push(Arc::new(RequireGovernedScan));
     rules
 }

@@ -19,6 +19,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::EngineError;
+use crate::absorb::absorb_plan::Absorber;
+use crate::absorb::bind_join::Pushdown;
 use crate::engine::{Engine, EngineOptions};
 use crate::evaluate::spread_literals::spread_literals;
 use crate::govern::policy_expr::Reason;
@@ -363,8 +365,19 @@ async fn physical_plan(
     let bound: LogicalPlan = planned.bind(values)?;
     let optimized = state.optimize(&bound)?;
     crate::govern::require_governed::require_governed_plan(&optimized)?;
-    let counted = spread_literals(optimized)?;
+    let absorbed = if pushdown(state) {
+        Absorber::default().absorb(&optimized)?
+    } else {
+        optimized
+    };
+    let counted = spread_literals(absorbed)?;
     Ok(state.query_planner().create_physical_plan(&counted, state).await?)
+}
+
+/// Whether sources do what they can for statements of this state.
+fn pushdown(state: &SessionState) -> bool {
+    let found = state.config().get_extension::<Pushdown>();
+    found.is_some_and(|pushdown| pushdown.0)
 }
 
 /// The state every session starts from: functions, rules, settings, and no catalog.
@@ -374,7 +387,8 @@ pub(crate) fn base_state(catalog: &str, options: &EngineOptions) -> SessionState
         .with_default_catalog_and_schema(catalog, UNIFIED)
         .with_information_schema(false)
         .with_batch_size(options.batch_rows.max(1))
-        .with_target_partitions(options.partitions.max(1));
+        .with_target_partitions(options.partitions.max(1))
+        .with_extension(Arc::new(Pushdown(options.pushdown)));
     let settings = config.options_mut();
     // Decimal literals are exact, as a bank's amounts are.
     settings.sql_parser.parse_float_as_decimal = true;
@@ -393,7 +407,7 @@ pub(crate) fn base_state(catalog: &str, options: &EngineOptions) -> SessionState
         .with_expr_planners(expr_planners())
         .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(optimizer_rules())
-        .with_physical_optimizer_rules(physical_rules())
+        .with_physical_optimizer_rules(physical_rules(options.pushdown))
         .build()
 }
 

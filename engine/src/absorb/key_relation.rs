@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 
 use super::raw_read::{RawRead, all_of};
-use super::translate::{is_small, key_type, translate};
+use super::translate::{is_small, key_type, table_columns, translate_over_table};
 use crate::EngineError;
 use crate::engine::OpenSource;
 use crate::run::query_run::QueryRun;
@@ -81,6 +81,17 @@ impl Keys {
         Ok(Self { array, set, converter })
     }
 
+    /// The same, or `None` where they are more than `most`.
+    pub fn at_most(most: usize, data_type: &DataType, arrays: &[ArrayRef]) -> Result<Option<Self>, EngineError> {
+        // So many rows are not looked through for a few keys.
+        let rows: usize = arrays.iter().map(|array| array.len()).sum();
+        if rows > most.saturating_mul(50) {
+            return Ok(None);
+        }
+        let keys = Self::new(data_type, arrays)?;
+        Ok((keys.array.len() <= most).then_some(keys))
+    }
+
     /// For each value whether it is one of the keys; NULL is not.
     pub fn contain(&self, values: &ArrayRef) -> Result<BooleanArray, EngineError> {
         let values = converted(values, self.array.data_type())?;
@@ -121,6 +132,12 @@ fn converted(values: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, EngineErr
 }
 
 impl KeyRelation {
+    /// The type of the keys.
+    pub fn key_type(&self) -> Option<&DataType> {
+        let first = self.steps.first()?;
+        first.table.columns.get(first.key).map(|column| &column.data_type)
+    }
+
     /// The keys the governed table's rows must hold. Resolved once for a run, however many scans need them.
     pub async fn resolve(&self, run: &QueryRun) -> Result<Arc<Keys>, EngineError> {
         self.after_step(run, 0).await
@@ -160,12 +177,13 @@ impl KeyRelation {
             pushed.extend(
                 step.predicate
                     .as_ref()
-                    .and_then(|predicate| translate(predicate, &step.table)),
+                    .and_then(|predicate| translate_over_table(predicate, &step.table)),
             );
             if let Some((column, keys)) = &linked {
                 pushed.extend(pushed_keys(keys, *column, &step.table)?);
             }
-            pushed.retain(|part| is_small(part) && capabilities.evaluates(part, &step.table));
+            let below = table_columns(&step.table);
+            pushed.retain(|part| is_small(part) && capabilities.evaluates(part, &below));
         }
         let read = RawRead {
             source: Arc::clone(&step.source),

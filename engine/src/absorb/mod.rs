@@ -3,6 +3,16 @@
 //! Owns: translation into `RemoteQuery`, raw reads, key relations. Never: widens what policy lets through; what a
 //! source filters is checked again by `govern`.
 
+pub(crate) mod absorb_plan;
+pub(crate) mod absorbed_scan;
+pub(crate) mod absorbed_table;
+pub(crate) mod bind_join;
+pub(crate) mod estimate;
+pub(crate) mod governed_relation;
+mod join_order;
+mod join_region;
 pub(crate) mod key_relation;
 pub(crate) mod raw_read;
+pub(crate) mod remote_plan;
+pub(crate) mod restrict;
 pub(crate) mod translate;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use caliber_connector_spi::{ConnectorError, ErrorClass, Expr as Remote, Relation, RemoteQuery, RemoteTable};
+use caliber_connector_spi::{ConnectorError, ErrorClass, Expr as Remote, RemoteQuery, RemoteTable};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
@@ -35,23 +35,12 @@ pub(crate) struct RawRead {
 impl RawRead {
     /// The remote query it becomes.
     pub fn query(&self) -> RemoteQuery {
-        let mut root = Relation::Scan {
-            table: Arc::clone(&self.table),
-            columns: self.columns.clone(),
-        };
-        if let Some(predicate) = &self.predicate {
-            root = Relation::Filter {
-                input: Box::new(root),
-                predicate: predicate.clone(),
-            };
-        }
-        if let Some(rows) = self.limit {
-            root = Relation::Limit {
-                input: Box::new(root),
-                rows,
-            };
-        }
-        RemoteQuery { root }
+        RemoteQuery::of_table(
+            Arc::clone(&self.table),
+            &self.columns,
+            self.predicate.clone(),
+            self.limit,
+        )
     }
 
     /// Opens the stream.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::new_empty_array;
 use arrow::datatypes::{Schema, SchemaRef};
 use caliber_connector_spi::Expr as Remote;
 use datafusion::common::Column;
@@ -24,9 +25,11 @@ use super::enforcement::{Admission, Cell, Enforcement};
 use super::governed_rows::GovernedRows;
 use super::governed_table::{Output, output_field};
 use crate::EngineError;
+use crate::absorb::bind_join::Binding;
+use crate::absorb::estimate;
 use crate::absorb::key_relation::{columns_of, pushed_keys};
 use crate::absorb::raw_read::{RawRead, all_of, any_of};
-use crate::absorb::translate::{is_small, translate};
+use crate::absorb::translate::{is_small, table_columns, translate_over_table};
 use crate::run::query_run::QueryRun;
 
 /// Reads one governed table.
@@ -39,6 +42,8 @@ pub(crate) struct GovernedScanExec {
     pub filters: Vec<Expr>,
     /// Rows that are enough.
     pub limit: Option<usize>,
+    /// Joins whose keys it waits for.
+    pub bindings: Vec<Binding>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
@@ -93,9 +98,89 @@ impl GovernedScanExec {
             projection,
             filters,
             limit,
+            bindings: Vec::new(),
             schema,
             properties,
         })
+    }
+
+    /// The same scan with one more join whose keys it waits for.
+    pub fn bound(&self, binding: Binding) -> Self {
+        let mut scan = self.again();
+        scan.bindings.push(binding);
+        scan
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            enforcement: Arc::clone(&self.enforcement),
+            outputs: Arc::clone(&self.outputs),
+            projection: self.projection.clone(),
+            filters: self.filters.clone(),
+            limit: self.limit,
+            bindings: self.bindings.clone(),
+            schema: Arc::clone(&self.schema),
+            properties: Arc::clone(&self.properties),
+        }
+    }
+
+    /// Whether keys of its output column `at` can be part of what is asked.
+    pub fn takes_keys(&self, at: usize) -> bool {
+        let Some(column) = self.raw_column(at).filter(|_| self.limit.is_none()) else {
+            return false;
+        };
+        let table = &self.enforcement.table;
+        let Some(described) = table.columns.get(column) else {
+            return false;
+        };
+        let keys = Remote::InKeys {
+            column,
+            keys: new_empty_array(&described.data_type),
+        };
+        let capabilities = self.enforcement.source.connector.capabilities();
+        !self.enforcement.policies.is_empty() && capabilities.evaluates(&keys, &table_columns(table))
+    }
+
+    /// The raw column whose values, on every row, are those of the output column `at`.
+    fn raw_column(&self, at: usize) -> Option<usize> {
+        let output = self.projection.get(at).and_then(|at| self.outputs.get(*at))?;
+        let (Output::Shown(at) | Output::ClearOrNull(at)) = output else {
+            return None;
+        };
+        let column = self.enforcement.columns.get(*at)?;
+        column.is_clear().then_some(column.index)
+    }
+
+    /// The rows it may give, of a table of `all`.
+    pub fn estimated_rows(&self, all: f64) -> f64 {
+        let mut estimate = estimate::of_table(&self.enforcement.table);
+        estimate.rows = all;
+        let mut rows = all;
+        for filter in &self.filters {
+            let found = self.raw_translation(filter).map(|remote| estimate.filtered(&remote));
+            rows *= found.map_or(0.33, |found| found / all.max(1.0));
+        }
+        rows.max(1.0)
+    }
+
+    /// The keys of joins, as conditions on raw rows; `None` where there is none, so that no row is wanted.
+    async fn bound_keys(
+        &self,
+        context: &Arc<TaskContext>,
+    ) -> std::result::Result<Option<Vec<Remote>>, EngineError> {
+        let capabilities = self.enforcement.source.connector.capabilities();
+        let below = table_columns(&self.enforcement.table);
+        let mut conditions = Vec::new();
+        for binding in &self.bindings {
+            let Some(keys) = binding.keys(context).await? else { continue };
+            if keys.array.is_empty() {
+                return Ok(None);
+            }
+            let Some(column) = self.raw_column(binding.column) else { continue };
+            let condition = pushed_keys(&keys, column, &self.enforcement.table)?;
+            conditions.extend(condition.filter(|remote| capabilities.evaluates(remote, &below)));
+        }
+        Ok(Some(conditions))
     }
 
     /// What would be asked of the source.
@@ -103,14 +188,15 @@ impl GovernedScanExec {
         let enforcement = &self.enforcement;
         let capabilities = enforcement.source.connector.capabilities();
         let table = &enforcement.table;
-        let can = |remote: &Remote| pushdown && is_small(remote) && capabilities.evaluates(remote, table);
+        let below = table_columns(table);
+        let can = |remote: &Remote| pushdown && is_small(remote) && capabilities.evaluates(remote, &below);
         let mut complete = pushdown;
         let mut policies = Vec::new();
         for (at, policy) in enforcement.policies.iter().enumerate() {
             let mut parts = Vec::new();
             for (place, admission) in policy.admissions.iter().enumerate() {
                 match admission {
-                    Admission::Predicate(expr) => match translate(expr, table).filter(can) {
+                    Admission::Predicate(expr) => match translate_over_table(expr, table).filter(can) {
                         Some(remote) => parts.push(PolicyPart::Predicate(remote)),
                         None => complete = false,
                     },
@@ -149,7 +235,7 @@ impl GovernedScanExec {
                 .is_some_and(super::enforcement::GovernedColumn::is_clear)
         });
         if clear {
-            translate(filter, &self.enforcement.table)
+            translate_over_table(filter, &self.enforcement.table)
         } else {
             None
         }
@@ -225,6 +311,7 @@ impl GovernedScanExec {
     async fn read(&self, run: &QueryRun, ask: &SourceAsk, rows: &mut GovernedRows) -> Result<RawRead, EngineError> {
         let enforcement = &self.enforcement;
         let capabilities = enforcement.source.connector.capabilities();
+        let below = table_columns(&enforcement.table);
         let mut complete = ask.complete;
         let mut alternatives = Vec::new();
         let mut widened = enforcement.policies.is_empty();
@@ -239,7 +326,7 @@ impl GovernedScanExec {
                         let keys = rows.keys(*policy, *admission)?;
                         let column = rows.key_column(*policy, *admission)?;
                         match pushed_keys(keys, column, &enforcement.table)? {
-                            Some(remote) if capabilities.evaluates(&remote, &enforcement.table) => {
+                            Some(remote) if capabilities.evaluates(&remote, &below) => {
                                 conditions.push(remote);
                             }
                             _ => complete = false,
@@ -335,17 +422,13 @@ impl ExecutionPlan for GovernedScanExec {
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, none)));
         }
         let mut rows = GovernedRows::try_new(self, &ask, run.batch_rows, Arc::clone(&schema))?;
-        let scan = Self {
-            enforcement: Arc::clone(&self.enforcement),
-            outputs: Arc::clone(&self.outputs),
-            projection: self.projection.clone(),
-            filters: self.filters.clone(),
-            limit: self.limit,
-            schema: Arc::clone(&self.schema),
-            properties: Arc::clone(&self.properties),
-        };
+        let scan = self.again();
         let opened = async move {
-            let read = scan.read(&run, &ask, &mut rows).await?;
+            let Some(keys) = scan.bound_keys(&context).await? else {
+                return Ok(futures::stream::empty().boxed());
+            };
+            let mut read = scan.read(&run, &ask, &mut rows).await?;
+            read.predicate = all_of(read.predicate.into_iter().chain(keys).collect());
             let raw = read.open(&run).await?;
             Ok::<_, EngineError>(rows.stream(raw))
         };

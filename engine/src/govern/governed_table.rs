@@ -79,6 +79,11 @@ impl GovernedTable {
         Self::with_outputs(Arc::clone(&self.enforcement), outputs)
     }
 
+    /// Its columns.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
     /// Whether it was made for an entity's attributes.
     pub fn is_for_attributes(&self) -> bool {
         self.outputs

@@ -21,6 +21,7 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use super::governed_scan::GovernedScanExec;
 use super::governed_table::GovernedTable;
 use crate::EngineError;
+use crate::absorb::absorbed_scan::AbsorbedScanExec;
 use crate::resolve::audit_table::AuditTable;
 
 /// Checks a logical plan, subqueries included, before and after optimisation.
@@ -100,6 +101,7 @@ impl PhysicalOptimizerRule for RequireGovernedScan {
 
 fn harmless_leaf(node: &Arc<dyn ExecutionPlan>) -> bool {
     node.downcast_ref::<GovernedScanExec>().is_some()
+        || node.downcast_ref::<AbsorbedScanExec>().is_some()
         || node.downcast_ref::<EmptyExec>().is_some()
         || node.downcast_ref::<PlaceholderRowExec>().is_some()
         || node

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Int64Type, Schema};
 use async_trait::async_trait;
 use caliber_connector_spi::{
     BatchStream, Capabilities, Comparison, Connector, ConnectorError, ConnectorFactory, Expr, OptionSpec, QueryContext,
-    Relation, RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet,
+    RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet,
     Value,
 };
 use futures::StreamExt;
@@ -150,14 +150,16 @@ struct Reader(usize);
 #[async_trait]
 impl SourceReader for Reader {
     async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
-        let table = query.root.table();
-        let all = tables().into_iter().find(|(name, _)| *name == table.name);
+        let wanted = query.table_read().expect("a read of one table");
+        let all = tables().into_iter().find(|(name, _)| *name == wanted.table.name);
         let (_, all) = all.expect("a table of this source");
-        let (rows, limit) = selected(&query.root, &all);
-        let kept: BooleanArray = rows.iter().map(|row| Some(*row)).collect();
+        let limit = wanted.rows.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        let kept: BooleanArray = (0..all.num_rows())
+            .map(|row| Some(wanted.predicates.iter().all(|predicate| holds(predicate, &all, row) == Some(true))))
+            .collect();
         let kept = arrow::compute::filter_record_batch(&all, &kept).expect("as many as rows");
         let kept = kept.slice(0, kept.num_rows().min(limit));
-        let columns = query.root.columns().iter().map(|at| kept.column(*at).clone()).collect();
+        let columns = wanted.columns.iter().map(|at| kept.column(*at).clone()).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
         let schema: Arc<Schema> = query.schema();
         let batch = RecordBatch::try_new_with_options(schema, columns, &options).expect("the columns asked for");
@@ -167,24 +169,6 @@ impl SourceReader for Reader {
             .into_iter()
             .map(move |at| Ok(batch.slice(at, size.min(batch.num_rows() - at))));
         Ok(futures::stream::iter(batches.collect::<Vec<_>>()).boxed())
-    }
-}
-
-/// Which rows a relation keeps, and how many of them are enough.
-fn selected(relation: &Relation, all: &RecordBatch) -> (Vec<bool>, usize) {
-    match relation {
-        Relation::Scan { .. } => (vec![true; all.num_rows()], usize::MAX),
-        Relation::Filter { input, predicate } => {
-            let (mut rows, limit) = selected(input, all);
-            for (row, kept) in rows.iter_mut().enumerate() {
-                *kept &= holds(predicate, all, row) == Some(true);
-            }
-            (rows, limit)
-        }
-        Relation::Limit { input, rows } => {
-            let (kept, limit) = selected(input, all);
-            (kept, limit.min(usize::try_from(*rows).unwrap_or(usize::MAX)))
-        }
     }
 }
 
