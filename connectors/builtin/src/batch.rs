@@ -138,7 +138,8 @@ impl BatchBuilder {
     /// An empty batch of `query`'s schema.
     pub fn new(source_name: &str, query: &RemoteQuery, rows_max: usize) -> Result<Self, ConnectorError> {
         let schema = query.schema();
-        let table_name = query.root.table().name.clone();
+        let tables = query.root.tables();
+        let table_name = tables.first().map(|table| table.name.clone()).unwrap_or_default();
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let column = Column::new(field.data_type()).ok_or_else(|| {

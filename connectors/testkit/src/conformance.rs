@@ -146,20 +146,20 @@ fn context(batch_rows_max: usize) -> QueryContext {
     }
 }
 
-fn scan(table: &Arc<RemoteTable>, columns: Vec<usize>) -> Relation {
-    Relation::Scan {
-        table: table.clone(),
-        columns,
-    }
+/// Those columns of every row.
+fn scan(table: &Arc<RemoteTable>, columns: &[usize]) -> RemoteQuery {
+    RemoteQuery::of_table(table.clone(), columns, None, None)
 }
 
-fn filtered(input: Relation, predicate: Expr) -> RemoteQuery {
-    RemoteQuery {
-        root: Relation::Filter {
-            input: Box::new(input),
-            predicate,
-        },
-    }
+/// Those columns of the rows that pass.
+fn filtered(table: &Arc<RemoteTable>, columns: &[usize], predicate: Expr) -> RemoteQuery {
+    RemoteQuery::of_table(table.clone(), columns, Some(predicate), None)
+}
+
+/// Every column of every row.
+fn whole(table: &Arc<RemoteTable>) -> RemoteQuery {
+    let columns: Vec<usize> = (0..table.columns.len()).collect();
+    scan(table, &columns)
 }
 
 async fn read(reader: &dyn SourceReader, query: &RemoteQuery) -> Result<RecordBatch, ConnectorError> {
@@ -221,11 +221,9 @@ impl<'a> Source<'a> {
 
     async fn predicates_pushed_equal_predicates_here(&self) {
         let hostile = self.table("hostile");
-        let everything = scan(&hostile, (0..hostile.columns.len()).collect());
+        let below = Relation::Scan { table: hostile.clone() }.columns();
         let reader = self.reader();
-        let all = read(&*reader, &RemoteQuery { root: everything })
-            .await
-            .expect("reads everything");
+        let all = read(&*reader, &whole(&hostile)).await.expect("reads everything");
         let id = hostile
             .columns
             .iter()
@@ -234,11 +232,11 @@ impl<'a> Source<'a> {
         let ids = local::integers(all.column(id));
         let mut pushed = 0;
         for predicate in predicates::predicates(&hostile, &all) {
-            if !self.connector.capabilities().evaluates(&predicate, &hostile) {
+            if !self.connector.capabilities().evaluates(&predicate, &below) {
                 continue;
             }
             pushed += 1;
-            let query = filtered(scan(&hostile, vec![id]), predicate.clone());
+            let query = filtered(&hostile, &[id], predicate.clone());
             let found = read(&*reader, &query).await;
             let found =
                 found.unwrap_or_else(|error| panic!("{error}\n{predicate:?}\n{:?}", self.connector.statement(&query)));
@@ -270,6 +268,7 @@ impl<'a> Source<'a> {
             .position(|column| column.name == "id")
             .expect("a column `id`");
         let data_type = &numbers.columns[id].data_type;
+        let below = Relation::Scan { table: numbers.clone() }.columns();
         let reader = self.reader();
         for count in [0, 1, 1_000, 20_000] {
             // Every other key is in the table.
@@ -281,10 +280,10 @@ impl<'a> Source<'a> {
                 column: id,
                 keys: keys.clone(),
             };
-            if !self.connector.capabilities().evaluates(&predicate, &numbers) {
+            if !self.connector.capabilities().evaluates(&predicate, &below) {
                 continue;
             }
-            let query = filtered(scan(&numbers, vec![id]), predicate);
+            let query = filtered(&numbers, &[id], predicate);
             let found = read(&*reader, &query)
                 .await
                 .unwrap_or_else(|error| panic!("{count} keys: {error}"));
@@ -302,9 +301,7 @@ impl<'a> Source<'a> {
     async fn limits_and_no_columns(&self) {
         let numbers = self.table("numbers");
         let reader = self.reader();
-        let none = RemoteQuery {
-            root: scan(&numbers, vec![]),
-        };
+        let none = scan(&numbers, &[]);
         assert_eq!(
             read(&*reader, &none).await.expect("counts").num_rows(),
             NUMBERS,
@@ -314,11 +311,8 @@ impl<'a> Source<'a> {
             return;
         }
         for rows in [0, 1, 7, 20_000] {
-            let root = Relation::Limit {
-                input: Box::new(scan(&numbers, vec![0])),
-                rows,
-            };
-            let found = read(&*reader, &RemoteQuery { root }).await.expect("limits");
+            let limited = RemoteQuery::of_table(numbers.clone(), &[0], None, Some(rows));
+            let found = read(&*reader, &limited).await.expect("limits");
             assert_eq!(found.num_rows() as u64, rows);
         }
     }

@@ -31,6 +31,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     // 4713 BC to 5874897 AD.
     dates: (-2_440_588, 2_145_042_905),
     timestamps: (-210_866_803_200_000_000, i64::MAX),
+    ..Capabilities::NONE
 };
 
 const EXACT: TypeSet = TypeSet::of(&[

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
 use caliber_connector_spi::{
-    Binder, Capabilities, Comparison, Dialect, Expr, Operand, Parameter, Relation, RemoteQuery, RemoteTable, Side,
-    TypeClass, TypeSet, Value, operator, render,
+    Binder, Capabilities, Comparison, Dialect, Expr, Operand, Parameter, RemoteQuery, RemoteTable, Side, TypeClass,
+    TypeSet, Value, operator, render,
 };
 use rusqlite::types::Value as Bound;
 
@@ -50,37 +50,32 @@ pub(super) struct Prepared {
 
 /// The statement for `query`; `Err` says what in it cannot be bound.
 pub(super) fn prepare(query: &RemoteQuery) -> Result<Prepared, &'static str> {
-    let asked = query.root.columns().len();
+    let read = query.table_read().ok_or("more than a read of one table")?;
+    let predicates: Vec<Expr> = read
+        .predicates
+        .iter()
+        .map(|predicate| without_not(predicate, false))
+        .collect();
     let mut compared = Vec::new();
-    let mut root = query.root.clone();
-    rewrite(&mut root, &mut compared);
-    compared.retain(|column| !query.root.columns().contains(column));
-    read_also(&mut root, &compared);
-    let rewritten = RemoteQuery { root };
+    predicates.iter().for_each(|predicate| gather(predicate, &mut compared));
+    compared.retain(|column| !read.columns.contains(column));
+    let hidden = compared.len();
+    let mut columns = read.columns;
+    columns.extend(compared);
+    let predicate = match predicates.len() {
+        0 | 1 => predicates.into_iter().next(),
+        _ => Some(Expr::And(predicates)),
+    };
+    let rewritten = RemoteQuery::of_table(read.table.clone(), &columns, predicate, read.rows);
     let rendered = render(&rewritten, &Sqlite);
     let parameters = rendered.parameters.iter().map(bound).collect::<Result<Vec<_>, _>>()?;
-    let columns = rewritten.root.columns().to_vec();
-    let hidden = columns.len().saturating_sub(asked);
     Ok(Prepared {
         sql: rendered.sql,
         parameters,
-        table: rewritten.root.table().clone(),
+        table: read.table.clone(),
         columns,
         hidden,
     })
-}
-
-/// Puts every predicate in negation normal form and gathers the columns compared.
-fn rewrite(relation: &mut Relation, compared: &mut Vec<usize>) {
-    match relation {
-        Relation::Scan { .. } => {}
-        Relation::Limit { input, .. } => rewrite(input, compared),
-        Relation::Filter { input, predicate } => {
-            *predicate = without_not(predicate, false);
-            gather(predicate, compared);
-            rewrite(input, compared);
-        }
-    }
 }
 
 /// `predicate`, or its negation, with NOT only above IS NULL and keys: then a comparison that is TRUE for an odd value
@@ -137,14 +132,8 @@ fn gather(predicate: &Expr, compared: &mut Vec<usize>) {
         Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| gather(part, compared)),
         Expr::Not(part) => gather(part, compared),
         Expr::InList { expr, .. } | Expr::Like { expr, .. } => gather(expr, compared),
-        Expr::Value(_) | Expr::IsNull(_) => {}
-    }
-}
-
-fn read_also(relation: &mut Relation, more: &[usize]) {
-    match relation {
-        Relation::Scan { columns, .. } => columns.extend_from_slice(more),
-        Relation::Filter { input, .. } | Relation::Limit { input, .. } => read_also(input, more),
+        // The rest is not declared.
+        _ => {}
     }
 }
 

@@ -85,25 +85,8 @@ fn table() -> Arc<RemoteTable> {
     })
 }
 
-fn scan(columns: &[usize]) -> Relation {
-    Relation::Scan {
-        table: table(),
-        columns: columns.to_vec(),
-    }
-}
-
-fn filter(input: Relation, predicate: Expr) -> Relation {
-    Relation::Filter {
-        input: Box::new(input),
-        predicate,
-    }
-}
-
-fn limit(input: Relation, rows: u64) -> Relation {
-    Relation::Limit {
-        input: Box::new(input),
-        rows,
-    }
+fn read(columns: &[usize], predicate: Option<Expr>, rows: Option<u64>) -> RemoteQuery {
+    RemoteQuery::of_table(table(), columns, predicate, rows)
 }
 
 fn compare(column: usize, op: Comparison, value: Value) -> Expr {
@@ -114,8 +97,8 @@ fn compare(column: usize, op: Comparison, value: Value) -> Expr {
     }
 }
 
-fn check(root: Relation, sql: &str, parameters: &[Value]) {
-    let rendered = render(&RemoteQuery { root }, &Positional);
+fn check(query: &RemoteQuery, sql: &str, parameters: &[Value]) {
+    let rendered = render(query, &Positional);
     assert_eq!(rendered.sql, sql);
     assert_eq!(
         rendered.sql.matches('?').count(),
@@ -136,11 +119,11 @@ fn check(root: Relation, sql: &str, parameters: &[Value]) {
 #[test]
 fn a_scan_names_its_columns_and_casts_them() {
     check(
-        scan(&[2, 0]),
+        &read(&[2, 0], None, None),
         "SELECT TEXT([amount]) AS [amount], [id] FROM [public].[order]",
         &[],
     );
-    check(scan(&[]), "SELECT 1 FROM [public].[order]", &[]);
+    check(&read(&[], None, None), "SELECT 1 FROM [public].[order]", &[]);
 }
 
 #[test]
@@ -152,7 +135,7 @@ fn a_value_bound_twice_keeps_its_place() {
     ]);
     let text = Value::Text("x' OR 1=1".into());
     check(
-        filter(scan(&[0]), predicate),
+        &read(&[0], Some(predicate), None),
         "SELECT [id] FROM [public].[order] \
          WHERE (([id] < ?) AND ([name] = ? AND BIN([name]) = BIN(?)) AND (NOT ([id] = ?)))",
         &[Value::Int(7), text.clone(), text, Value::Int(9)],
@@ -173,45 +156,20 @@ fn lists_likes_and_nulls() {
         Expr::IsNull(Box::new(Expr::Column(2))),
     ]);
     check(
-        filter(scan(&[0]), predicate),
+        &read(&[0], Some(predicate), None),
         "SELECT [id] FROM [public].[order] WHERE ((([id] = ?) OR ([id] = ?)) OR ([name] LIKE ?) OR ([amount] IS NULL))",
         &[Value::Int(1), Value::Int(2), Value::Text("a%".into())],
     );
 }
 
 #[test]
-fn the_smallest_limit_holds_and_filters_add_up() {
-    let inner = filter(scan(&[0]), compare(0, Comparison::Greater, Value::Int(1)));
-    let outer = filter(inner, compare(0, Comparison::Less, Value::Int(5)));
-    check(
-        limit(limit(outer, 10), 3),
-        "SELECT [id] FROM [public].[order] WHERE ([id] < ?) AND ([id] > ?) LIMIT 3",
-        &[Value::Int(5), Value::Int(1)],
-    );
-}
-
-#[test]
-fn a_filter_above_a_limit_filters_what_the_limit_left() {
-    let limited = limit(filter(scan(&[0]), compare(0, Comparison::Greater, Value::Int(1))), 10);
-    check(
-        filter(limited, compare(1, Comparison::NotEqual, Value::Text("a".into()))),
-        "SELECT [id] FROM (SELECT [id], [name], TEXT([amount]) AS [amount] FROM [public].[order] WHERE ([id] > ?) LIMIT 10) t \
-         WHERE ([name] <> ? AND BIN([name]) <> BIN(?))",
-        &[Value::Int(1), Value::Text("a".into()), Value::Text("a".into())],
-    );
-}
-
-#[test]
 fn keys_are_one_parameter() {
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..20_000));
-    let root = filter(
-        scan(&[0]),
-        Expr::InKeys {
-            column: 0,
-            keys: keys.clone(),
-        },
-    );
-    let rendered = render(&RemoteQuery { root }, &Positional);
+    let predicate = Expr::InKeys {
+        column: 0,
+        keys: keys.clone(),
+    };
+    let rendered = render(&read(&[0], Some(predicate), None), &Positional);
     assert_eq!(
         rendered.sql,
         "SELECT [id] FROM [public].[order] WHERE [id] IN (array 1)"

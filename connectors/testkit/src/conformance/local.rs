@@ -94,7 +94,7 @@ pub fn evaluate(predicate: &Expr, all: &RecordBatch, row: usize) -> Option<bool>
             Value::Bool(it) => Some(it),
             other => panic!("not a truth value: {other:?}"),
         },
-        Expr::Value(_) => panic!("a constant predicate"),
+        other => panic!("not a predicate of this list: {other:?}"),
     }
 }
 
