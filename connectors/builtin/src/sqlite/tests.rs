@@ -472,7 +472,7 @@ async fn values_are_bound_and_the_statement_is_told() {
     });
     let found: Vec<RecordBatch> = reader.read(&query).await.unwrap().try_collect().await.unwrap();
     assert!(found.is_empty());
-    let expected = "SELECT \"s\" FROM \"t\" WHERE (\"s\" COLLATE BINARY = ?1)";
+    let expected = "SELECT t0.\"s\" FROM \"t\" AS t0 WHERE (t0.\"s\" COLLATE BINARY = ?1)";
     assert_eq!(*log.0.lock(), [(expected.to_owned(), 1)]);
     assert_eq!(source.statement(&query).as_deref(), Some(expected));
 }
