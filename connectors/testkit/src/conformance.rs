@@ -7,8 +7,12 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a failed check is a failed test")]
 
 mod bounds;
+mod evaluate;
+mod functions;
+mod generate;
 mod local;
 mod predicates;
+mod relations;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +114,7 @@ pub async fn conformance(fixture: &Fixture) {
     source.schema_is_described();
     source.predicates_pushed_equal_predicates_here().await;
     source.keys_of_any_number().await;
+    source.relations_pushed_equal_relations_here().await;
     source.limits_and_no_columns().await;
     source.batches_are_bounded().await;
     source.an_unconsumed_read_blocks_no_other().await;
@@ -230,6 +235,7 @@ impl<'a> Source<'a> {
             .position(|column| column.name == "id")
             .expect("a column `id`");
         let ids = local::integers(all.column(id));
+        let rows = local::rows(&all);
         let mut pushed = 0;
         for predicate in predicates::predicates(&hostile, &all) {
             if !self.connector.capabilities().evaluates(&predicate, &below) {
@@ -241,10 +247,9 @@ impl<'a> Source<'a> {
             let found =
                 found.unwrap_or_else(|error| panic!("{error}\n{predicate:?}\n{:?}", self.connector.statement(&query)));
             let mut found = local::integers(found.column(0));
-            let mut expected: Vec<i128> = (0..all.num_rows())
-                .filter(|row| local::evaluate(&predicate, &all, *row) == Some(true))
-                .map(|row| ids[row])
-                .collect();
+            let holds = |row: &local::Row| local::holds(&predicate, row, &|_| Vec::new()) == Some(true);
+            let passing = rows.iter().zip(&ids).filter(|(row, _)| holds(row));
+            let mut expected: Vec<i128> = passing.map(|(_, id)| *id).collect();
             found.sort_unstable();
             expected.sort_unstable();
             let statement = self.connector.statement(&query);

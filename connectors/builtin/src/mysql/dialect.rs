@@ -324,6 +324,11 @@ impl Dialect for Mysql {
         (bytes, value)
     }
 
+    /// HAVING finds columns that are grouped by, and no other part of what is.
+    fn has_key(&self, key: &Operand) -> bool {
+        key.is_name() || key.is_text()
+    }
+
     fn order(&self, key: &Operand, descending: bool, nulls_first: bool) -> Sql {
         let mut term = Sql::default();
         // NULL is the least value unless said otherwise.

@@ -11,8 +11,8 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use caliber_connector_spi::{
-    AggregateFunction, Arithmetic, Call, Capabilities, Comparison, DatePart, Dialect, Function, Operand, Parameter,
-    Sql, Subquery, TypeClass, TypeSet, Value, operator,
+    AggregateFunction, Arithmetic, Call, Capabilities, Comparison, DatePart, Dialect, Form, Function, Operand,
+    Parameter, Sql, Subquery, TypeClass, TypeSet, Value, operator,
 };
 
 /// What PostgreSQL evaluates as DataFusion does. Floats are not in it: `-0.0 = 0.0` there, and not here.
@@ -83,10 +83,8 @@ pub struct Postgres;
 /// How a text is reached.
 #[derive(Clone, Copy, PartialEq)]
 enum Text {
-    /// `text`, `varchar` under the database's own collation, or a parameter: as it stands, with an index.
+    /// `text`, `varchar`, a parameter, a text already computed: as it stands, with an index.
     Plain,
-    /// The same under another collation, which may not meet a third one.
-    Collated,
     /// `char(n)`: without its padding; an index can narrow first.
     Padded,
     /// Anything else: by its text form.
@@ -95,19 +93,12 @@ enum Text {
 
 fn text_of(operand: &Operand) -> Text {
     let Some(column) = operand.described() else {
-        return if operand.as_value().is_some() {
-            Text::Plain
-        } else {
-            Text::Collated
-        };
+        return Text::Plain;
     };
     let native = column.native_type.as_str();
+    let native = native.split_once(" collate ").map_or(native, |(native, _)| native);
     if native == "text" || native.starts_with("character varying") {
-        if native.contains(" collate ") {
-            Text::Collated
-        } else {
-            Text::Plain
-        }
+        Text::Plain
     } else if native == "bpchar" || native == "character" || native.starts_with("character(") {
         Text::Padded
     } else {
@@ -115,10 +106,18 @@ fn text_of(operand: &Operand) -> Text {
     }
 }
 
+/// Whether a text may have a collation that is not the database's own: two such do not meet in one comparison.
+fn is_collated(operand: &Operand) -> bool {
+    match operand.described() {
+        Some(column) => column.native_type.contains(" collate "),
+        None => operand.as_value().is_none(),
+    }
+}
+
 /// An operand as text, its collation left alone.
 fn as_text(operand: &Operand) -> Sql {
     match text_of(operand) {
-        Text::Plain | Text::Collated => operand.sql.clone(),
+        Text::Plain => operand.sql.clone(),
         Text::Padded | Text::Cast => Sql::of("{}::text", &[&operand.sql]),
     }
 }
@@ -192,7 +191,7 @@ impl Dialect for Postgres {
             return as_text(operand);
         }
         match &operand.form {
-            caliber_connector_spi::Form::Loose => cast(&operand.sql, &operand.data_type),
+            Form::Loose => cast(&operand.sql, &operand.data_type),
             _ => operand.sql.clone(),
         }
     }
@@ -214,18 +213,18 @@ impl Dialect for Postgres {
             return Sql::of("({} {} {})", &[&bytewise(left), &sign, &bytewise(right)]);
         }
         let exact = |left: &Operand, right: &Operand| Sql::of("({} {} {})", &[&as_text(left), &sign, &as_text(right)]);
-        let value = |operand: &Operand| operand.as_value().is_some();
+        let is_value = |operand: &Operand| operand.as_value().is_some();
+        if !is_value(left) && !is_value(right) && (is_collated(left) || is_collated(right)) {
+            return Sql::of("({} {} {})", &[&bytewise(left), &sign, &bytewise(right)]);
+        }
         match (text_of(left), text_of(right)) {
             // char(n) is compared without trailing blanks, as it is read.
             (Text::Padded, Text::Padded) => Sql::of("({} {} {})", &[&left.sql, &sign, &right.sql]),
-            (Text::Padded, Text::Plain) if op == Comparison::Equal && value(right) => {
+            (Text::Padded, Text::Plain) if op == Comparison::Equal && is_value(right) => {
                 let narrow = Sql::of("{} = {}::bpchar", &[&left.sql, &right.sql]);
                 Sql::of("({} AND {})", &[&narrow, &exact(left, right)])
             }
-            (Text::Plain, Text::Padded) if op == Comparison::Equal && value(left) => self.compare(right, op, left),
-            // Two collations that are not the database's own do not meet in one comparison.
-            (Text::Collated, _) if !value(right) => Sql::of("({} {} {})", &[&bytewise(left), &sign, &bytewise(right)]),
-            (_, Text::Collated) if !value(left) => Sql::of("({} {} {})", &[&bytewise(left), &sign, &bytewise(right)]),
+            (Text::Plain, Text::Padded) if op == Comparison::Equal && is_value(left) => self.compare(right, op, left),
             _ => exact(left, right),
         }
     }
@@ -263,10 +262,12 @@ impl Dialect for Postgres {
     fn in_query(&self, needle: &Operand, query: &Subquery<'_>) -> Sql {
         let column = query.column();
         let (needle, column) = if needle.is_text() {
-            match (text_of(needle), text_of(column)) {
-                (Text::Padded, Text::Padded) => (needle.sql.clone(), column.sql.clone()),
-                (Text::Collated, _) | (_, Text::Collated) => (bytewise(needle), bytewise(column)),
-                _ => (as_text(needle), as_text(column)),
+            if is_collated(needle) || is_collated(column) {
+                (bytewise(needle), bytewise(column))
+            } else if (text_of(needle), text_of(column)) == (Text::Padded, Text::Padded) {
+                (needle.sql.clone(), column.sql.clone())
+            } else {
+                (as_text(needle), as_text(column))
             }
         } else {
             (needle.sql.clone(), column.sql.clone())
@@ -323,13 +324,13 @@ impl Dialect for Postgres {
         if let Some(filter) = call.filter {
             sql.append(&Sql::of(" FILTER (WHERE {})", &[filter]));
         }
-        // The sum of bigint is a numeric: what does not fit is an error.
-        if call.function == AggregateFunction::Sum && call.data_type.is_integer() {
-            sql = cast(&sql, call.data_type);
-        }
         let narrow = call
             .argument
-            .is_some_and(|argument| matches!(argument.form, caliber_connector_spi::Form::Loose));
+            .is_some_and(|argument| matches!(argument.form, Form::Loose));
+        // The sum of bigint is a numeric: what does not fit is an error.
+        if call.function == AggregateFunction::Sum && (narrow || call.data_type.is_integer()) {
+            sql = cast(&sql, call.data_type);
+        }
         match call.function {
             AggregateFunction::Min | AggregateFunction::Max if narrow => Operand::loose(sql, call.data_type),
             _ => Operand::typed(sql, call.data_type),

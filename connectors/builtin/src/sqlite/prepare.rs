@@ -44,13 +44,13 @@ pub(super) struct Selected {
 /// The statement for `query`; `Err` says what in it cannot be bound.
 pub(super) fn prepare(query: &RemoteQuery) -> Result<Prepared, &'static str> {
     match query.table_read() {
-        Some(read) => of_table(&read),
+        Some(read) => of_table(query, &read),
         None => of_relation(query),
     }
 }
 
 /// A read of one table: the columns that its predicates compare are read too.
-fn of_table(read: &TableRead<'_>) -> Result<Prepared, &'static str> {
+fn of_table(query: &RemoteQuery, read: &TableRead<'_>) -> Result<Prepared, &'static str> {
     let mut compared = Vec::new();
     read.predicates
         .iter()
@@ -64,13 +64,17 @@ fn of_table(read: &TableRead<'_>) -> Result<Prepared, &'static str> {
         many => Some(Expr::And(many.iter().map(|one| (*one).clone()).collect())),
     };
     let widened = RemoteQuery::of_table(read.table.clone(), &indices, predicate, read.rows);
-    let columns = indices
+    let mut columns = indices
         .iter()
         .map(|index| {
             let column = read.table.columns.get(*index);
             stored(read.table, column.ok_or("a column that does not exist")?)
         })
         .collect::<Result<Vec<_>, _>>()?;
+    // Two of one name are told apart.
+    for (column, field) in columns.iter_mut().zip(query.schema().fields()) {
+        column.name.clone_from(field.name());
+    }
     finish(&widened, columns, compared.len(), None)
 }
 

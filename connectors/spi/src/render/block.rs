@@ -34,6 +34,8 @@ struct Block {
     columns: Vec<Operand>,
     /// What is grouped by; with no key, all rows are one group.
     groups: Option<Vec<Sql>>,
+    /// Whether the database's HAVING cannot speak of the keys.
+    has_silent_key: bool,
     having: Vec<Sql>,
     order: Vec<Sql>,
     rows: Option<u64>,
@@ -173,7 +175,7 @@ impl<'d> Renderer<'d> {
                 let mut below = needed.to_vec();
                 need(&mut below, predicate);
                 let mut block = self.block(input, &below);
-                if block.rows.is_some() {
+                if block.rows.is_some() || block.has_silent_key {
                     block = self.close(block, &below);
                 }
                 block = self.ready(block, &below, &[predicate]);
@@ -334,10 +336,7 @@ impl<'d> Renderer<'d> {
         block = self.ready(block, &below, &used);
         let mut grouped: Vec<Operand> = keys.iter().map(|key| self.checked(key, &block.columns)).collect();
         // A constant is no key in every database: it becomes a column first.
-        if keys
-            .iter()
-            .any(|key| needed_by(below.len(), [key]).iter().all(|used| !used))
-        {
+        if grouped.iter().any(|key| key.as_value().is_some()) {
             let width = block.columns.len();
             block.columns.extend(grouped);
             let mut kept = below.clone();
@@ -348,6 +347,7 @@ impl<'d> Renderer<'d> {
         }
         let mut groups = Vec::with_capacity(keys.len());
         let mut columns = Vec::with_capacity(keys.len() + aggregates.len());
+        block.has_silent_key = !grouped.iter().all(|key| self.dialect.has_key(key));
         for key in &grouped {
             let (by, value) = self.dialect.group(key);
             groups.push(by);
@@ -386,15 +386,16 @@ impl<'d> Renderer<'d> {
             block = self.close(block, &below);
         }
         block = self.ready(block, &below, &exprs);
-        block.order = keys
-            .iter()
+        block.order.clear();
+        for key in keys {
+            let operand = self.checked(&key.expr, &block.columns);
             // A constant orders nothing, and some databases take it for the number of a column.
-            .filter(|key| !matches!(key.expr, Expr::Value(_) | Expr::Null(_)))
-            .map(|key| {
-                let operand = self.checked(&key.expr, &block.columns);
-                self.dialect.order(&operand, key.descending, key.nulls_first)
-            })
-            .collect();
+            if operand.as_value().is_none() {
+                block
+                    .order
+                    .push(self.dialect.order(&operand, key.descending, key.nulls_first));
+            }
+        }
         block.rows = rows;
         block
     }

@@ -93,6 +93,12 @@ pub trait Dialect {
         (key.sql.clone(), key.clone())
     }
 
+    /// Whether HAVING can speak of the value of `key`, which is grouped by.
+    fn has_key(&self, key: &Operand) -> bool {
+        let _ = key;
+        true
+    }
+
     /// One key of ORDER BY (it may be several terms), text by bytes.
     fn order(&self, key: &Operand, descending: bool, nulls_first: bool) -> Sql {
         let direction = match (descending, nulls_first) {
