@@ -10,7 +10,7 @@ use arrow::array::{
     Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
-use caliber_connector_spi::{ConnectorError, ErrorClass, RemoteQuery};
+use caliber_connector_spi::{ConnectorError, ErrorClass, OutputColumn, RemoteQuery};
 
 /// A batch is handed on when its cells reach this many bytes.
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -123,10 +123,14 @@ impl Column {
 /// Why a value could not become a cell: a phrase that follows the column's name, never the value.
 pub type Misfit = &'static str;
 
+/// A number that its type has no room for: of a column, a broken value; of a computed one, a result out of range.
+pub const TOO_LARGE: Misfit = "holds a number with more digits than its type declares";
+
 /// A growing batch of one read.
 pub struct BatchBuilder {
     source_name: String,
-    table_name: String,
+    /// Each column as errors name it; `None` where it is computed.
+    names: Vec<Option<String>>,
     schema: SchemaRef,
     columns: Vec<Column>,
     rows: usize,
@@ -138,15 +142,11 @@ impl BatchBuilder {
     /// An empty batch of `query`'s schema.
     pub fn new(source_name: &str, query: &RemoteQuery, rows_max: usize) -> Result<Self, ConnectorError> {
         let schema = query.schema();
-        let table_name = query.root.table().name.clone();
+        let names = names(query);
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let column = Column::new(field.data_type()).ok_or_else(|| {
-                let message = format!(
-                    "`{table_name}.{}` has no reader for {}",
-                    field.name(),
-                    field.data_type()
-                );
+                let message = format!("column `{}` has no reader for {}", field.name(), field.data_type());
                 ConnectorError::new(source_name, ErrorClass::Statement, message)
             })?;
             columns.push(column);
@@ -154,7 +154,7 @@ impl BatchBuilder {
         let source_name = source_name.to_owned();
         Ok(Self {
             source_name,
-            table_name,
+            names,
             schema,
             columns,
             rows: 0,
@@ -173,7 +173,15 @@ impl BatchBuilder {
             match append(index, column) {
                 Ok(bytes) if bytes <= CELL_BYTES_MAX => self.bytes += bytes,
                 Ok(_) => return Err(self.misfit(index, ErrorClass::Limit, "holds a value of more than 64 MiB")),
-                Err(why) => return Err(self.misfit(index, ErrorClass::Data, why)),
+                Err(why) => {
+                    let is_computed = self.names.get(index).is_some_and(Option::is_none);
+                    let class = if is_computed && why == TOO_LARGE {
+                        ErrorClass::Range
+                    } else {
+                        ErrorClass::Data
+                    };
+                    return Err(self.misfit(index, class, why));
+                }
             }
         }
         self.rows += 1;
@@ -198,17 +206,25 @@ impl BatchBuilder {
             .map(Some)
             .map_err(|_| {
                 // The one thing arrow can object to: NULL in a column that was described as never NULL.
-                let message = format!("`{}` holds NULL where its description allows none", self.table_name);
+                let message = "a column holds NULL where its description allows none";
                 ConnectorError::new(&self.source_name, ErrorClass::Drift, message)
             })
     }
 
     fn misfit(&self, index: usize, class: ErrorClass, why: Misfit) -> ConnectorError {
-        let column = self.schema.fields().get(index).map_or("?", |field| field.name());
-        ConnectorError::new(
-            &self.source_name,
-            class,
-            format!("`{}.{column}` {why}", self.table_name),
-        )
+        let name = match self.names.get(index) {
+            Some(Some(name)) => format!("`{name}`"),
+            _ => format!("the result, in column {},", index + 1),
+        };
+        ConnectorError::new(&self.source_name, class, format!("{name} {why}"))
     }
+}
+
+/// What errors call the columns of `query`.
+fn names(query: &RemoteQuery) -> Vec<Option<String>> {
+    let name = |column: &OutputColumn| {
+        let (table, _) = column.origin.as_ref()?;
+        Some(format!("{}.{}", table.name, column.described()?.name))
+    };
+    query.root.columns().iter().map(name).collect()
 }

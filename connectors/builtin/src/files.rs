@@ -362,7 +362,11 @@ impl SourceReader for Reader {
             .get_or_try_init(|| async { files.place(self.context.deadline).await.map(Arc::new) })
             .await?
             .clone();
-        let table = query.root.table().clone();
+        let asked = query.table_read().ok_or_else(|| {
+            let message = "files are read table by table, and the query asks for more";
+            files.error(ErrorClass::Statement, message)
+        })?;
+        let table = asked.table.clone();
         let looking = files.clone();
         let looked = tokio::task::spawn_blocking(move || looking.current(&table));
         let (spec, state) = match tokio::time::timeout_at(deadline.into(), looked).await {
@@ -380,7 +384,7 @@ impl SourceReader for Reader {
             return Err(changed(files, &spec));
         }
         self.context.log.sent(&format!("scan {}", spec.name), 0);
-        let stream = plan::scan(&files.root()?, &spec, &state, query, self.context.batch_rows_max)
+        let stream = plan::scan(&files.root()?, &spec, &state, &asked, self.context.batch_rows_max)
             .await
             .map_err(|error| refused(files, &spec, &error))?;
         let started = Scan {

@@ -8,10 +8,12 @@
 //! a file in WAL mode has no such wait.
 
 mod calendar;
+mod checks;
 mod decode;
 mod dialect;
 mod fault;
 mod introspect;
+mod prepare;
 mod session;
 mod types;
 mod worker;
@@ -143,7 +145,7 @@ impl Connector for Sqlite {
     }
 
     fn statement(&self, query: &RemoteQuery) -> Option<String> {
-        dialect::prepare(query).ok().map(|prepared| prepared.sql)
+        prepare::prepare(query).ok().map(|prepared| prepared.sql)
     }
 }
 
@@ -167,7 +169,7 @@ struct Reader {
 impl SourceReader for Reader {
     async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
         let source = &self.source;
-        let statement = dialect::prepare(query).map_err(|what| Fault::Statement(what).of(&source.source))?;
+        let statement = prepare::prepare(query).map_err(|what| Fault::Statement(what).of(&source.source))?;
         let deadline = self.context.deadline.min(Instant::now() + source.statement_timeout);
         let (out, items) = tokio::sync::mpsc::unbounded_channel();
         let id = self.reads.fetch_add(1, Ordering::Relaxed);

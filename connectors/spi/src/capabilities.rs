@@ -134,6 +134,11 @@ pub struct Capabilities {
     pub predicate_values: bool,
     /// The functions computed exactly.
     pub functions: &'static [Function],
+    /// The most digits after the point of a product or sum.
+    pub decimal_scale_max: i8,
+    /// Whether the values of a text or binary column are grouped and sorted whole: some servers look at the first bytes
+    /// of a value only.
+    pub whole: fn(&OutputColumn) -> bool,
     /// The most bind parameters a statement may have.
     pub parameters_max: usize,
     /// The first and last `Date32` the source knows; a value outside stays local.
@@ -160,6 +165,8 @@ impl Capabilities {
         subquery: false,
         predicate_values: false,
         functions: &[],
+        decimal_scale_max: i8::MAX,
+        whole: |_| true,
         parameters_max: 0,
         dates: (i32::MIN, i32::MAX),
         timestamps: (i64::MIN, i64::MAX),
@@ -187,6 +194,7 @@ impl Capabilities {
                 let below = input.columns();
                 for key in keys {
                     self.operand(self.group, key, &below)
+                        .and_then(|()| self.whole(key, &below))
                         .map_err(|_| "a key of the group is not compared exactly there")?;
                 }
                 for aggregate in aggregates {
@@ -198,6 +206,7 @@ impl Capabilities {
                         (AggregateFunction::Count, false) => self.value(argument, &below)?,
                         (AggregateFunction::Count, true) => self
                             .operand(self.group, argument, &below)
+                            .and_then(|()| self.whole(argument, &below))
                             .map_err(|_| "what is counted is not compared exactly there")?,
                         (_, true) => return Err("DISTINCT is sent with count alone"),
                         (AggregateFunction::Sum, false) => self
@@ -225,6 +234,7 @@ impl Capabilities {
                 let below = input.columns();
                 keys.iter().try_for_each(|key| {
                     self.operand(self.sort, &key.expr, &below)
+                        .and_then(|()| self.whole(&key.expr, &below))
                         .map_err(|_| "values of that type are not ordered exactly there")
                 })
             }
@@ -306,6 +316,11 @@ impl Capabilities {
                 } else {
                     Function::DecimalArithmetic
                 })?;
+                if let DataType::Decimal128(_, scale) = data_type
+                    && *scale > self.decimal_scale_max
+                {
+                    return Err("its decimals have fewer digits after the point");
+                }
                 all(&[left, right])
             }
             Expr::Cast { expr, data_type } => {
@@ -363,6 +378,24 @@ impl Capabilities {
             return Err("values of that type are not compared exactly there");
         }
         self.value(expr, below)
+    }
+
+    /// Whether every text and binary value that `expr` is made of is looked at whole.
+    fn whole(&self, expr: &Expr, below: &[OutputColumn]) -> Result<(), Refusal> {
+        let mut is_whole = true;
+        expr.visit(&mut |part| {
+            if let Expr::Column(index) = part
+                && let Some(column) = below.get(*index)
+                && matches!(column.data_type, DataType::Utf8 | DataType::Binary)
+            {
+                is_whole &= (self.whole)(column);
+            }
+        });
+        if is_whole {
+            Ok(())
+        } else {
+            Err("its values may be longer than what is compared there")
+        }
     }
 
     fn constant(&self, classes: TypeSet, value: &Value) -> Result<(), Refusal> {

@@ -7,8 +7,12 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a failed check is a failed test")]
 
 mod bounds;
+mod evaluate;
+mod functions;
+mod generate;
 mod local;
 mod predicates;
+mod relations;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +114,7 @@ pub async fn conformance(fixture: &Fixture) {
     source.schema_is_described();
     source.predicates_pushed_equal_predicates_here().await;
     source.keys_of_any_number().await;
+    source.relations_pushed_equal_relations_here().await;
     source.limits_and_no_columns().await;
     source.batches_are_bounded().await;
     source.an_unconsumed_read_blocks_no_other().await;
@@ -146,20 +151,20 @@ fn context(batch_rows_max: usize) -> QueryContext {
     }
 }
 
-fn scan(table: &Arc<RemoteTable>, columns: Vec<usize>) -> Relation {
-    Relation::Scan {
-        table: table.clone(),
-        columns,
-    }
+/// Those columns of every row.
+fn scan(table: &Arc<RemoteTable>, columns: &[usize]) -> RemoteQuery {
+    RemoteQuery::of_table(table.clone(), columns, None, None)
 }
 
-fn filtered(input: Relation, predicate: Expr) -> RemoteQuery {
-    RemoteQuery {
-        root: Relation::Filter {
-            input: Box::new(input),
-            predicate,
-        },
-    }
+/// Those columns of the rows that pass.
+fn filtered(table: &Arc<RemoteTable>, columns: &[usize], predicate: Expr) -> RemoteQuery {
+    RemoteQuery::of_table(table.clone(), columns, Some(predicate), None)
+}
+
+/// Every column of every row.
+fn whole(table: &Arc<RemoteTable>) -> RemoteQuery {
+    let columns: Vec<usize> = (0..table.columns.len()).collect();
+    scan(table, &columns)
 }
 
 async fn read(reader: &dyn SourceReader, query: &RemoteQuery) -> Result<RecordBatch, ConnectorError> {
@@ -221,32 +226,30 @@ impl<'a> Source<'a> {
 
     async fn predicates_pushed_equal_predicates_here(&self) {
         let hostile = self.table("hostile");
-        let everything = scan(&hostile, (0..hostile.columns.len()).collect());
+        let below = Relation::Scan { table: hostile.clone() }.columns();
         let reader = self.reader();
-        let all = read(&*reader, &RemoteQuery { root: everything })
-            .await
-            .expect("reads everything");
+        let all = read(&*reader, &whole(&hostile)).await.expect("reads everything");
         let id = hostile
             .columns
             .iter()
             .position(|column| column.name == "id")
             .expect("a column `id`");
         let ids = local::integers(all.column(id));
+        let rows = local::rows(&all);
         let mut pushed = 0;
         for predicate in predicates::predicates(&hostile, &all) {
-            if !self.connector.capabilities().evaluates(&predicate, &hostile) {
+            if !self.connector.capabilities().evaluates(&predicate, &below) {
                 continue;
             }
             pushed += 1;
-            let query = filtered(scan(&hostile, vec![id]), predicate.clone());
+            let query = filtered(&hostile, &[id], predicate.clone());
             let found = read(&*reader, &query).await;
             let found =
                 found.unwrap_or_else(|error| panic!("{error}\n{predicate:?}\n{:?}", self.connector.statement(&query)));
             let mut found = local::integers(found.column(0));
-            let mut expected: Vec<i128> = (0..all.num_rows())
-                .filter(|row| local::evaluate(&predicate, &all, *row) == Some(true))
-                .map(|row| ids[row])
-                .collect();
+            let holds = |row: &local::Row| local::holds(&predicate, row, &|_| Vec::new()) == Some(true);
+            let passing = rows.iter().zip(&ids).filter(|(row, _)| holds(row));
+            let mut expected: Vec<i128> = passing.map(|(_, id)| *id).collect();
             found.sort_unstable();
             expected.sort_unstable();
             let statement = self.connector.statement(&query);
@@ -270,6 +273,7 @@ impl<'a> Source<'a> {
             .position(|column| column.name == "id")
             .expect("a column `id`");
         let data_type = &numbers.columns[id].data_type;
+        let below = Relation::Scan { table: numbers.clone() }.columns();
         let reader = self.reader();
         for count in [0, 1, 1_000, 20_000] {
             // Every other key is in the table.
@@ -281,10 +285,10 @@ impl<'a> Source<'a> {
                 column: id,
                 keys: keys.clone(),
             };
-            if !self.connector.capabilities().evaluates(&predicate, &numbers) {
+            if !self.connector.capabilities().evaluates(&predicate, &below) {
                 continue;
             }
-            let query = filtered(scan(&numbers, vec![id]), predicate);
+            let query = filtered(&numbers, &[id], predicate);
             let found = read(&*reader, &query)
                 .await
                 .unwrap_or_else(|error| panic!("{count} keys: {error}"));
@@ -302,9 +306,7 @@ impl<'a> Source<'a> {
     async fn limits_and_no_columns(&self) {
         let numbers = self.table("numbers");
         let reader = self.reader();
-        let none = RemoteQuery {
-            root: scan(&numbers, vec![]),
-        };
+        let none = scan(&numbers, &[]);
         assert_eq!(
             read(&*reader, &none).await.expect("counts").num_rows(),
             NUMBERS,
@@ -314,11 +316,8 @@ impl<'a> Source<'a> {
             return;
         }
         for rows in [0, 1, 7, 20_000] {
-            let root = Relation::Limit {
-                input: Box::new(scan(&numbers, vec![0])),
-                rows,
-            };
-            let found = read(&*reader, &RemoteQuery { root }).await.expect("limits");
+            let limited = RemoteQuery::of_table(numbers.clone(), &[0], None, Some(rows));
+            let found = read(&*reader, &limited).await.expect("limits");
             assert_eq!(found.num_rows() as u64, rows);
         }
     }

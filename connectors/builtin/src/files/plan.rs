@@ -1,4 +1,4 @@
-//! A `RemoteQuery` as a plan of DataFusion's own file sources.
+//! A read of one table as a plan of DataFusion's own file sources.
 //!
 //! Owns: the translation of predicates, the bounds of the scan. Never: a session of the engine, a file outside the folder.
 
@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use caliber_connector_spi::{Comparison, Expr, Relation, RemoteQuery, RemoteTable, Value};
+use caliber_connector_spi::{Comparison, Expr, RemoteTable, TableRead, Value};
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
@@ -34,7 +34,7 @@ pub(super) async fn scan(
     root: &Path,
     spec: &TableSpec,
     files: &State,
-    query: &RemoteQuery,
+    read: &TableRead<'_>,
     batch_rows_max: usize,
 ) -> Result<SendableRecordBatchStream> {
     let mut config = SessionConfig::new()
@@ -67,17 +67,16 @@ pub(super) async fn scan(
     let urls = files.keys().map(|file| url(&base, file)).collect::<Result<Vec<_>>>()?;
     let table = ListingTableConfig::new_with_multi_paths(urls)
         .with_listing_options(listing)
-        .with_schema(schema(query.root.table()));
+        .with_schema(schema(read.table));
     let source = provider_as_source(Arc::new(ListingTable::try_new(table)?));
 
     let scanned = LogicalPlanBuilder::scan(TABLE, source, None)?;
-    let wanted = query
-        .root
-        .columns()
+    let wanted = read
+        .columns
         .iter()
-        .map(|index| column(query.root.table(), *index))
+        .map(|index| column(read.table, *index))
         .collect::<Result<Vec<_>>>()?;
-    let plan = relation(scanned, &query.root)?.project(wanted)?.build()?;
+    let plan = rows(scanned, read)?.project(wanted)?.build()?;
     let plan = state.create_physical_plan(&plan).await?;
     execute_stream(plan, state.task_ctx())
 }
@@ -108,16 +107,16 @@ fn schema(table: &RemoteTable) -> SchemaRef {
     ))
 }
 
-fn relation(scan: LogicalPlanBuilder, relation: &Relation) -> Result<LogicalPlanBuilder> {
-    match relation {
-        Relation::Scan { .. } => Ok(scan),
-        Relation::Filter { input, predicate } => {
-            self::relation(scan, input)?.filter(translate(predicate, relation.table())?)
-        }
-        Relation::Limit { input, rows } => {
-            // More rows than memory could address are all rows.
-            self::relation(scan, input)?.limit(0, Some(usize::try_from(*rows).unwrap_or(usize::MAX)))
-        }
+/// The rows of `scan` that are read, before the columns.
+fn rows(scan: LogicalPlanBuilder, read: &TableRead<'_>) -> Result<LogicalPlanBuilder> {
+    let mut plan = scan;
+    for predicate in &read.predicates {
+        plan = plan.filter(translate(predicate, read.table)?)?;
+    }
+    match read.rows {
+        // More rows than memory could address are all rows.
+        Some(rows) => plan.limit(0, Some(usize::try_from(rows).unwrap_or(usize::MAX))),
+        None => Ok(plan),
     }
 }
 
@@ -177,6 +176,15 @@ fn translate(expr: &Expr, table: &RemoteTable) -> Result<Logical> {
                 false,
             ))
         }
+        Expr::Null(_)
+        | Expr::InQuery { .. }
+        | Expr::Case { .. }
+        | Expr::Arithmetic { .. }
+        | Expr::Cast { .. }
+        | Expr::DatePart { .. }
+        | Expr::DateTrunc { .. }
+        | Expr::Substring { .. }
+        | Expr::CharLength(_) => return Err(unfit("an expression that files are not asked for")),
     })
 }
 
@@ -185,9 +193,12 @@ fn translate(expr: &Expr, table: &RemoteTable) -> Result<Logical> {
 fn alike(expr: &Expr, values: &[Value], table: &RemoteTable) -> Result<(Logical, Vec<Logical>)> {
     let logical = translate(expr, table)?;
     let scalars: Vec<ScalarValue> = values.iter().map(scalar).collect();
-    let data_type = expr
-        .data_type(table)
-        .ok_or_else(|| unfit("a column that does not exist"))?;
+    let data_type = match expr {
+        Expr::Column(index) => table.columns.get(*index).map(|column| column.data_type.clone()),
+        Expr::Value(value) => Some(value.data_type()),
+        _ => Some(DataType::Boolean),
+    };
+    let data_type = data_type.ok_or_else(|| unfit("a column that does not exist"))?;
     let fits = |scalar: &ScalarValue| {
         let found = scalar.data_type();
         let same_family = found.is_integer() && data_type.is_integer();

@@ -86,19 +86,26 @@ fn context() -> QueryContext {
 
 async fn all(source: &Arc<dyn Connector>) -> RemoteQuery {
     let table = Arc::new(source.introspect().await.unwrap().table("t").unwrap().clone());
-    let columns = (0..table.columns.len()).collect();
-    RemoteQuery {
-        root: Relation::Scan { table, columns },
-    }
+    let columns: Vec<usize> = (0..table.columns.len()).collect();
+    RemoteQuery::of_table(table, &columns, None, None)
 }
 
+/// A read of one table with one more predicate, over the table's columns.
 fn filtered(query: &RemoteQuery, predicate: Expr) -> RemoteQuery {
-    RemoteQuery {
-        root: Relation::Filter {
-            input: Box::new(query.root.clone()),
-            predicate,
-        },
-    }
+    let read = query.table_read().unwrap();
+    let mut predicates: Vec<Expr> = read.predicates.into_iter().cloned().collect();
+    predicates.push(predicate);
+    let all = if predicates.len() == 1 {
+        predicates.remove(0)
+    } else {
+        Expr::And(predicates)
+    };
+    RemoteQuery::of_table(read.table.clone(), &read.columns, Some(all), read.rows)
+}
+
+/// The same rows, at most so many, in these columns.
+fn cut(query: &RemoteQuery, columns: &[usize], rows: Option<u64>) -> RemoteQuery {
+    RemoteQuery::of_table(query.table_read().unwrap().table.clone(), columns, None, rows)
 }
 
 fn compare(column: usize, op: Comparison, value: Value) -> Expr {
@@ -161,15 +168,16 @@ async fn parquet_arrives_in_its_types_and_every_predicate_is_exact() {
     let source = folder.table("t.parquet");
     let query = all(&source).await;
     let types: Vec<DataType> = query
-        .root
-        .table()
+        .table_read()
+        .unwrap()
+        .table
         .columns
         .iter()
         .map(|column| column.data_type.clone())
         .collect();
     assert_eq!(types[4], DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())));
     assert_eq!((types[0].clone(), types[5].clone()), (DataType::Int32, DataType::Utf8));
-    assert_eq!(query.root.table().rows_estimate, Some(3));
+    assert_eq!(query.table_read().unwrap().table.rows_estimate, Some(3));
     let text = pretty_format_batches(&rows(&source, &query).await.unwrap())
         .unwrap()
         .to_string();
@@ -228,30 +236,18 @@ async fn parquet_arrives_in_its_types_and_every_predicate_is_exact() {
             "{predicate:?}"
         );
     }
-    let limited = RemoteQuery {
-        root: Relation::Limit {
-            input: Box::new(query.root.clone()),
-            rows: 2,
-        },
-    };
+    let limited = cut(&query, &[0], Some(2));
     assert_eq!(count(&source, &limited).await, 2);
-    assert_eq!(
-        count(&source, &filtered(&limited, Expr::IsNull(Box::new(Expr::Column(1))))).await,
-        0
-    );
-    let none = RemoteQuery {
-        root: Relation::Scan {
-            table: query.root.table().clone(),
-            columns: vec![],
+    let above = RemoteQuery {
+        root: Relation::Filter {
+            input: Box::new(limited.root),
+            predicate: Expr::IsNull(Box::new(Expr::Column(0))),
         },
     };
-    assert_eq!(count(&source, &none).await, 3);
-    let swapped = RemoteQuery {
-        root: Relation::Scan {
-            table: query.root.table().clone(),
-            columns: vec![5, 0],
-        },
-    };
+    let refused = rows(&source, &above).await.unwrap_err();
+    assert_eq!(refused.class, ErrorClass::Statement, "more than a read of one table");
+    assert_eq!(count(&source, &cut(&query, &[], None)).await, 3);
+    let swapped = cut(&query, &[5, 0], None);
     assert_eq!(
         rows(&source, &swapped).await.unwrap()[0]
             .column(1)
@@ -268,8 +264,9 @@ async fn csv_text_becomes_another_type_only_where_nothing_is_lost() {
     let source = folder.table("t.csv");
     let query = all(&source).await;
     let types: Vec<String> = query
-        .root
-        .table()
+        .table_read()
+        .unwrap()
+        .table
         .columns
         .iter()
         .map(|column| column.data_type.to_string())

@@ -35,7 +35,8 @@ fn classify(code: u16) -> (ErrorClass, &'static str) {
         1040 | 1041 | 1203 | 1205 | 1213 | 1226 => (ErrorClass::Busy, "it has reached a limit of its own"),
         1317 | 1969 | 3024 => (ErrorClass::Deadline, "the statement was cancelled"),
         1053 | 1077..=1080 | 1152..=1161 | 1184 | 1927 | 2006 | 2013 => (ErrorClass::Unavailable, "it broke off"),
-        1264 | 1292 | 1365 | 1366 | 1406 | 1411 | 1426 | 1525 | 1690 => {
+        1690 => (ErrorClass::Range, "a result of the statement does not fit its type"),
+        1264 | 1292 | 1365 | 1366 | 1406 | 1411 | 1426 | 1525 => {
             (ErrorClass::Data, "a value there does not fit what was asked for")
         }
         _ => (ErrorClass::Statement, "it refused the statement"),

@@ -11,6 +11,7 @@ use caliber_connector_spi::{ConnectorError, ErrorClass, SourceSpec};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
+use super::dialect::SORTED_BYTES;
 use super::failure::failure;
 use crate::pool::Connect;
 
@@ -116,7 +117,8 @@ impl Sessions {
             .map_err(failed)?;
         conn.query_drop(format!(
             "SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', sql_auto_is_null = 0, \
-             sql_select_limit = 18446744073709551615, net_write_timeout = 31536000"
+             sql_select_limit = 18446744073709551615, net_write_timeout = 31536000, \
+             max_sort_length = {SORTED_BYTES}"
         ))
         .await
         .map_err(failed)?;
@@ -134,7 +136,14 @@ impl Sessions {
             Some((mode, zone, client, results, version))
                 if is_same_mode(&mode) && zone == "+00:00" && client == "utf8mb4" && results == "utf8mb4" =>
             {
-                Ok(server(&version))
+                let server = server(&version);
+                if server.is_mariadb {
+                    // Its cache of subqueries takes two texts for one where their column's collation does.
+                    conn.query_drop("SET SESSION optimizer_switch = 'subquery_cache=off'")
+                        .await
+                        .map_err(failed)?;
+                }
+                Ok(server)
             }
             _ => {
                 let message = "it did not keep the session's settings (sql_mode, time_zone, character set)";

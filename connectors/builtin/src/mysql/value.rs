@@ -12,7 +12,7 @@ use caliber_connector_spi::{Parameter, Value};
 use chrono::{DateTime, Datelike, NaiveDate};
 use mysql_async::Value as Wire;
 
-use crate::batch::{CELL_BYTES_MAX, Column, Misfit};
+use crate::batch::{CELL_BYTES_MAX, Column, Misfit, TOO_LARGE};
 use crate::decimal::{decimal_text, parse_decimal};
 
 const SHAPE: Misfit = "came in another form than its type has";
@@ -43,9 +43,9 @@ pub fn append(column: &mut Column, wire: Option<&Wire>) -> Result<usize, Misfit>
         (Column::Text(_) | Column::Binary(_), Wire::Bytes(bytes)) => return Ok(bytes.len()),
         (Column::Decimal(builder, precision, scale), Wire::Bytes(digits)) => {
             let unscaled = parse_decimal(digits, *precision, *scale);
-            builder.append_value(unscaled.ok_or("holds a number with more digits than its type declares")?);
+            builder.append_value(unscaled.ok_or(TOO_LARGE)?);
         }
-        (Column::UInt64(builder), Wire::Bytes(bits)) => builder.append_value(bit_field(bits)?),
+        (Column::Bool(builder), Wire::Int(truth @ (0 | 1))) => builder.append_value(*truth == 1),
         (Column::Int8(builder), wire) => builder.append_value(integer(wire)?),
         (Column::Int16(builder), wire) => builder.append_value(integer(wire)?),
         (Column::Int32(builder), wire) => builder.append_value(integer(wire)?),
@@ -55,6 +55,10 @@ pub fn append(column: &mut Column, wire: Option<&Wire>) -> Result<usize, Misfit>
         (Column::UInt32(builder), wire) => builder.append_value(integer(wire)?),
         (Column::UInt64(builder), wire) => builder.append_value(integer(wire)?),
         (Column::Float32(builder), Wire::Float(number)) => builder.append_value(*number),
+        // A part of an expression is a double there.
+        (Column::Float32(builder), Wire::Double(number)) if f64::from(*number as f32) == *number => {
+            builder.append_value(*number as f32);
+        }
         (Column::Float64(builder), Wire::Double(number)) => builder.append_value(*number),
         (Column::Date(builder), Wire::Date(year, month, day, ..)) => builder.append_value(days(*year, *month, *day)?),
         (Column::Timestamp(builder), Wire::Date(year, month, day, hour, minute, second, micros)) => {
@@ -73,16 +77,14 @@ fn integer<T: TryFrom<i64> + TryFrom<u64>>(wire: &Wire) -> Result<T, Misfit> {
     match wire {
         Wire::Int(number) => T::try_from(*number).ok(),
         Wire::UInt(number) => T::try_from(*number).ok(),
-        _ => None,
+        // A sum is a DECIMAL.
+        Wire::Bytes(digits) => parse_decimal(digits, 38, 0).and_then(|number| match u64::try_from(number) {
+            Ok(number) => T::try_from(number).ok(),
+            Err(_) => i64::try_from(number).ok().and_then(|number| T::try_from(number).ok()),
+        }),
+        _ => return Err(SHAPE),
     }
-    .ok_or(SHAPE)
-}
-
-fn bit_field(bits: &[u8]) -> Result<u64, Misfit> {
-    if bits.len() > 8 {
-        return Err(SHAPE);
-    }
-    Ok(bits.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
+    .ok_or(TOO_LARGE)
 }
 
 fn days(year: u16, month: u8, day: u8) -> Result<i32, Misfit> {

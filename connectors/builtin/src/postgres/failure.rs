@@ -42,6 +42,7 @@ fn classify(code: &str) -> (ErrorClass, &'static str) {
             );
         }
         "3D000" => return (ErrorClass::Options, "it has no such database"),
+        "22003" => return (ErrorClass::Range, "a result of the statement does not fit its type"),
         "57014" => return (ErrorClass::Deadline, "the statement was cancelled"),
         _ => {}
     }

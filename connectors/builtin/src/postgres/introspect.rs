@@ -17,7 +17,8 @@ const COLUMNS: &str = "\
 SELECT c.oid::int8, c.relname::text, c.relkind::text, c.reltuples::float8, obj_description(c.oid, 'pg_class'), \
        a.attname::text, a.attnotnull AND c.relkind IN ('r', 'p'), col_description(c.oid, a.attnum), \
        b.typname::text, b.typtype::text, b.typnamespace = 'pg_catalog'::regnamespace, m.typmod, \
-       format_type(b.oid, m.typmod), coalesce(l.collisdeterministic, true), \
+       format_type(b.oid, m.typmod) || CASE WHEN a.attcollation IN (0, b.typcollation) \
+         THEN '' ELSE ' collate ' || l.collname END, coalesce(l.collisdeterministic, true), \
        c.relkind = 'r' AND c.relhassubclass \
 FROM pg_class c \
 JOIN pg_namespace n ON n.oid = c.relnamespace \

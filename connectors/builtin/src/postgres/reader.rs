@@ -132,7 +132,7 @@ impl Shared {
             .zip(columns)
             .find(|(field, column)| !wire::is_expected(field.data_type(), column.type_()));
         if let Some((field, _)) = drifted {
-            let message = format!("`{}.{}` no longer has its type", query.root.table().name, field.name());
+            let message = format!("column `{}` no longer has its type", field.name());
             return Err(ConnectorError::new(&self.source_name, ErrorClass::Drift, message));
         }
         Ok((lease, reading, statement))

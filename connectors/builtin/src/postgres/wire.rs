@@ -16,7 +16,7 @@ use bytes::{BufMut, BytesMut};
 use caliber_connector_spi::{Parameter, Value};
 use postgres_types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use crate::batch::{CELL_BYTES_MAX, Column, Misfit};
+use crate::batch::{CELL_BYTES_MAX, Column, Misfit, TOO_LARGE};
 use crate::decimal::decimal_text;
 
 /// Days from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
@@ -123,7 +123,6 @@ fn time(microseconds: i64) -> Result<i64, Misfit> {
 
 /// Reads base-10000 digits: count, weight of the first, sign, display scale, digits (`numeric_send`).
 fn numeric(raw: &[u8], precision: u8, scale: i8) -> Result<i128, Misfit> {
-    const TOO_LARGE: Misfit = "holds a number with more digits than its type declares";
     let (head, digits) = raw.split_at_checked(8).ok_or(SHAPE)?;
     let head: [u8; 8] = fixed(head)?;
     let [c0, c1, w0, w1, s0, s1, _, _] = head;

@@ -40,6 +40,14 @@ pub(super) fn text_of_days(days: i32) -> String {
     }
 }
 
+/// `YYYY-MM-DD HH:MM:SS.ffffff` of microseconds since 1970-01-01; `None` where the year has no four digits.
+pub(super) fn text_of_micros(micros: i64) -> Option<String> {
+    let at = chrono::DateTime::from_timestamp_micros(micros)?.naive_utc();
+    (0..=9999)
+        .contains(&at.year())
+        .then(|| at.format("%Y-%m-%d %H:%M:%S%.6f").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

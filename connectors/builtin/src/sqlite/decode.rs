@@ -6,22 +6,23 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder,
-    RecordBatch, RecordBatchOptions, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int32Builder,
+    Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use caliber_connector_spi::RemoteColumn;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use super::dialect::Prepared;
+use super::calendar;
+use super::fault::{Fault, storage};
+use super::prepare::{Prepared, Selected};
 use super::types::{self, Kind};
-use super::{calendar, fault::Fault};
 
 /// The most bytes of one cell.
 const CELL_BYTES_MAX: usize = 16 << 20;
 
 enum Cells {
+    Small(Int32Builder),
     Integer(Int64Builder),
     Float(Float64Builder),
     Decimal(Decimal128Builder, u8, u8),
@@ -51,28 +52,18 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// For the columns of `statement`, of which the hidden ones are checked and left out of the batches.
-    pub(super) fn new(statement: &Prepared) -> Result<Self, Fault> {
-        let mut columns = Vec::with_capacity(statement.columns.len());
-        let mut fields = Vec::new();
+    pub(super) fn new(statement: &Prepared) -> Self {
         let shown = statement.columns.len().saturating_sub(statement.hidden);
-        for (at, index) in statement.columns.iter().enumerate() {
-            let column = statement
-                .table
-                .columns
-                .get(*index)
-                .ok_or(Fault::Statement("a column that does not exist"))?;
-            columns.push(Column::new(&statement.table.name, column)?);
-            if at < shown {
-                fields.push(Field::new(&column.name, column.data_type.clone(), column.nullable));
-            }
-        }
-        Ok(Self {
+        let field = |column: &Selected| Field::new(&column.name, column.data_type.clone(), column.nullable);
+        let fields: Vec<Field> = statement.columns.iter().take(shown).map(field).collect();
+        let columns = statement.columns.iter().map(Column::new).collect();
+        Self {
             schema: Arc::new(Schema::new(fields)),
             columns,
             hidden: statement.hidden,
             rows: 0,
             bytes: 0,
-        })
+        }
     }
 
     /// Rows gathered since the last batch.
@@ -108,18 +99,13 @@ impl Decoder {
 }
 
 impl Column {
-    fn new(table: &str, column: &RemoteColumn) -> Result<Self, Fault> {
-        let kind = Kind::of(&column.native_type);
-        if kind.data_type() != column.data_type {
-            return Err(Fault::Statement(
-                "a column asked for in a type that its declared type does not give",
-            ));
-        }
-        let cells = match kind {
+    fn new(column: &Selected) -> Self {
+        let cells = match column.kind {
+            Kind::Integer if column.data_type == DataType::Int32 => Cells::Small(Int32Builder::new()),
             Kind::Integer => Cells::Integer(Int64Builder::new()),
             Kind::Float => Cells::Float(Float64Builder::new()),
             Kind::Decimal { precision, scale } => Cells::Decimal(
-                Decimal128Builder::new().with_data_type(kind.data_type()),
+                Decimal128Builder::new().with_data_type(column.data_type.clone()),
                 precision,
                 scale,
             ),
@@ -130,11 +116,11 @@ impl Column {
             Kind::Binary => Cells::Binary(BinaryBuilder::new()),
             Kind::Untyped => Cells::Untyped(StringBuilder::new()),
         };
-        Ok(Self {
-            name: format!("{table}.{}", column.name),
+        Self {
+            name: column.label.clone(),
             nullable: column.nullable,
             cells,
-        })
+        }
     }
 
     /// Appends a value and says about how many bytes it takes.
@@ -169,6 +155,7 @@ impl Column {
 impl Cells {
     fn append_null(&mut self) {
         match self {
+            Self::Small(builder) => builder.append_null(),
             Self::Integer(builder) => builder.append_null(),
             Self::Float(builder) => builder.append_null(),
             Self::Decimal(builder, ..) => builder.append_null(),
@@ -183,6 +170,7 @@ impl Cells {
     /// Appends a value that is not NULL; `None` if it does not fit the type.
     fn append(&mut self, value: ValueRef<'_>) -> Option<usize> {
         match (self, value) {
+            (Self::Small(builder), ValueRef::Integer(number)) => builder.append_value(i32::try_from(number).ok()?),
             (Self::Integer(builder), ValueRef::Integer(number)) => builder.append_value(number),
             (Self::Float(builder), ValueRef::Real(number)) => builder.append_value(number),
             (Self::Float(builder), ValueRef::Integer(number)) => builder.append_value(types::float_of_integer(number)?),
@@ -218,6 +206,7 @@ impl Cells {
 
     fn finish(&mut self) -> ArrayRef {
         match self {
+            Self::Small(builder) => Arc::new(builder.finish()),
             Self::Integer(builder) => Arc::new(builder.finish()),
             Self::Float(builder) => Arc::new(builder.finish()),
             Self::Decimal(builder, ..) => Arc::new(builder.finish()),
@@ -241,14 +230,4 @@ fn decimal(value: ValueRef<'_>, precision: u8, scale: u8) -> Option<i128> {
 
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
-}
-
-fn storage(value: ValueRef<'_>) -> &'static str {
-    match value {
-        ValueRef::Null => "NULL",
-        ValueRef::Integer(_) => "an INTEGER",
-        ValueRef::Real(_) => "a REAL",
-        ValueRef::Text(_) => "TEXT",
-        ValueRef::Blob(_) => "a BLOB",
-    }
 }

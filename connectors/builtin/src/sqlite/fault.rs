@@ -2,8 +2,13 @@
 //!
 //! Owns: the translation of the driver's errors to classes. Never: lets the driver's text, a value or a path out.
 
-use caliber_connector_spi::{ConnectorError, ErrorClass};
+use caliber_connector_spi::{ConnectorError, ErrorClass, RemoteTable};
+use std::sync::Arc;
+
 use rusqlite::ErrorCode;
+use rusqlite::types::ValueRef;
+
+use super::checks::{Failed, failed};
 
 /// An error before it knows its source's name.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub(super) enum Fault {
     Null { column: String },
     /// A cell beyond the bound.
     Cell { column: String, mebibytes: usize },
+    /// A sum that its type has no room for.
+    Range,
     /// The deadline passed.
     Deadline,
     /// A bound of ours, in words.
@@ -31,6 +38,27 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Fault {
+    /// The driver's error of a running statement; where one of our functions failed, what it found in which of `tables`.
+    pub(super) fn while_reading(error: rusqlite::Error, tables: &[Arc<RemoteTable>]) -> Self {
+        let text = match &error {
+            rusqlite::Error::SqliteFailure(_, Some(text)) => text.as_str(),
+            _ => "",
+        };
+        match failed(text) {
+            Some(Failed::Range) => Self::Range,
+            Some(Failed::Check(table, column, stored)) => {
+                let table = tables.get(table);
+                let column =
+                    table.and_then(|table| Some(format!("{}.{}", table.name, table.columns.get(column)?.name)));
+                Self::Value {
+                    column: column.unwrap_or_default(),
+                    stored,
+                }
+            }
+            None => Self::Driver(error),
+        }
+    }
+
     /// The error of `source`.
     pub(super) fn of(self, source: &str) -> ConnectorError {
         let (class, message) = match self {
@@ -47,11 +75,26 @@ impl Fault {
                 ErrorClass::Limit,
                 format!("a value of `{column}` is larger than {mebibytes} MiB"),
             ),
+            Self::Range => (
+                ErrorClass::Range,
+                "a result of the statement does not fit its type".to_owned(),
+            ),
             Self::Deadline => (ErrorClass::Deadline, "the deadline passed".to_owned()),
             Self::Limit(what) => (ErrorClass::Limit, what.to_owned()),
             Self::Statement(what) => (ErrorClass::Statement, format!("the query has {what}")),
         };
         ConnectorError::new(source, class, message)
+    }
+}
+
+/// What kind of value was stored.
+pub(super) fn storage(value: ValueRef<'_>) -> &'static str {
+    match value {
+        ValueRef::Null => "NULL",
+        ValueRef::Integer(_) => "an INTEGER",
+        ValueRef::Real(_) => "a REAL",
+        ValueRef::Text(_) => "TEXT",
+        ValueRef::Blob(_) => "a BLOB",
     }
 }
 

@@ -6,7 +6,7 @@ use caliber_connector_spi::{ForeignKey, RemoteColumn, RemoteTable, SourceSchema}
 use rusqlite::{Connection, OptionalExtension};
 
 use super::fault::Fault;
-use super::types::Kind;
+use super::types::{Kind, ROW_NUMBER, STRICT};
 use arrow::datatypes::DataType;
 
 /// Describes everything readable in the file.
@@ -14,7 +14,7 @@ pub(super) fn introspect(connection: &Connection) -> Result<SourceSchema, Fault>
     let utf8 = connection.query_row("PRAGMA encoding", [], |row| row.get::<_, String>(0))? == "UTF-8";
     let mut schema = SourceSchema::default();
     let mut statement = connection.prepare(
-        "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+        "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     )?;
     let listed = statement
         .query_map([], |row| {
@@ -22,10 +22,11 @@ pub(super) fn introspect(connection: &Connection) -> Result<SourceSchema, Fault>
                 row.get::<_, String>(0)?,
                 row.get::<_, String>(1)?,
                 row.get::<_, bool>(2)?,
+                row.get::<_, bool>(3)?,
             ))
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    for (name, kind, without_rowid) in listed {
+    for (name, kind, without_rowid, is_strict) in listed {
         match kind.as_str() {
             "table" | "view" => match table(
                 connection,
@@ -35,7 +36,12 @@ pub(super) fn introspect(connection: &Connection) -> Result<SourceSchema, Fault>
                 utf8,
                 &mut schema.notices,
             ) {
-                Ok(table) => schema.tables.push(table),
+                Ok(mut table) => {
+                    if is_strict {
+                        table.columns.iter_mut().for_each(mark_strict);
+                    }
+                    schema.tables.push(table);
+                }
                 Err(_) if kind == "view" => schema
                     .notices
                     .push(format!("view `{name}` does not compile and is left out")),
@@ -47,6 +53,15 @@ pub(super) fn introspect(connection: &Connection) -> Result<SourceSchema, Fault>
     }
     schema.tables.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(schema)
+}
+
+/// Notes that SQLite keeps values of another type out of the column. It does not look at what a text is made of, which is
+/// seen when it is read.
+fn mark_strict(column: &mut RemoteColumn) {
+    let kind = Kind::of(&column.native_type);
+    if matches!(kind, Kind::Integer | Kind::Text | Kind::Binary) && !column.native_type.ends_with(ROW_NUMBER) {
+        column.native_type.push_str(STRICT);
+    }
 }
 
 /// A column, and its place in the declared primary key from 1 (0 if none).
@@ -75,6 +90,7 @@ fn table(
     for column in described.iter_mut().filter(|column| column.key_place > 0) {
         if is_rowid {
             column.column.nullable = false;
+            column.column.native_type.push_str(ROW_NUMBER);
         }
         key.push((column.key_place, column.column.name.clone()));
     }

@@ -12,6 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
+use super::checks;
 use super::fault::{Fault, is_busy, is_interrupted};
 
 /// The longest wait for another program's lock.
@@ -64,6 +65,7 @@ pub(super) fn open(path: &Path, gate: &Arc<Gate>) -> Result<Connection, Fault> {
     connection.execute_batch(
         "PRAGMA query_only=ON; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0; PRAGMA cache_size=-8192;",
     )?;
+    checks::register(&connection)?;
     pin(&connection, gate)?;
     Ok(connection)
 }

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
 use caliber_catalog::source::OptionValue;
-use caliber_connector_spi::{Comparison, Expr, Options, Relation, StatementLog, Value};
+use caliber_connector_spi::{Comparison, Expr, Options, StatementLog, Value};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
 
@@ -68,27 +68,34 @@ fn context(seconds: u64, batch_rows_max: usize) -> QueryContext {
 async fn scan(source: &Arc<dyn Connector>, table: &str, columns: &[&str]) -> RemoteQuery {
     let schema = source.introspect().await.unwrap();
     let table = Arc::new(schema.table(table).unwrap().clone());
-    let columns = columns.iter().map(|name| index(&table, name)).collect();
-    RemoteQuery {
-        root: Relation::Scan { table, columns },
-    }
+    let columns: Vec<usize> = columns.iter().map(|name| index(&table, name)).collect();
+    RemoteQuery::of_table(table, &columns, None, None)
 }
 
 fn index(table: &caliber_connector_spi::RemoteTable, name: &str) -> usize {
     table.columns.iter().position(|column| column.name == name).unwrap()
 }
 
+/// A read of one table with one more predicate, over the table's columns.
 fn filtered(query: &RemoteQuery, predicate: Expr) -> RemoteQuery {
-    RemoteQuery {
-        root: Relation::Filter {
-            input: Box::new(query.root.clone()),
-            predicate,
-        },
-    }
+    let read = query.table_read().unwrap();
+    let mut predicates: Vec<Expr> = read.predicates.into_iter().cloned().collect();
+    predicates.push(predicate);
+    let all = if predicates.len() == 1 {
+        predicates.remove(0)
+    } else {
+        Expr::And(predicates)
+    };
+    RemoteQuery::of_table(read.table.clone(), &read.columns, Some(all), read.rows)
+}
+
+/// The same rows, at most so many, in these columns.
+fn cut(query: &RemoteQuery, columns: &[usize], rows: Option<u64>) -> RemoteQuery {
+    RemoteQuery::of_table(query.table_read().unwrap().table.clone(), columns, None, rows)
 }
 
 fn compare(query: &RemoteQuery, column: &str, op: Comparison, value: Value) -> Expr {
-    let column = index(query.root.table(), column);
+    let column = index(query.table_read().unwrap().table, column);
     Expr::Compare {
         op,
         left: Box::new(Expr::Column(column)),
@@ -265,20 +272,8 @@ async fn integers_travel_as_keys_and_limits_hold() {
         count(&source, &filtered(&all, Expr::IsNull(Box::new(Expr::Column(1))))).await,
         1
     );
-    let limited = RemoteQuery {
-        root: Relation::Limit {
-            input: Box::new(all.root.clone()),
-            rows: 2,
-        },
-    };
-    assert_eq!(count(&source, &limited).await, 2);
-    let none = RemoteQuery {
-        root: Relation::Scan {
-            table: all.root.table().clone(),
-            columns: vec![],
-        },
-    };
-    assert_eq!(count(&source, &none).await, 5);
+    assert_eq!(count(&source, &cut(&all, &[0], Some(2))).await, 2);
+    assert_eq!(count(&source, &cut(&all, &[], None)).await, 5);
 }
 
 #[tokio::test]
@@ -477,7 +472,7 @@ async fn values_are_bound_and_the_statement_is_told() {
     });
     let found: Vec<RecordBatch> = reader.read(&query).await.unwrap().try_collect().await.unwrap();
     assert!(found.is_empty());
-    let expected = "SELECT \"s\" FROM \"t\" WHERE (\"s\" COLLATE BINARY = ?1)";
+    let expected = "SELECT t0.\"s\" FROM \"t\" AS t0 WHERE (t0.\"s\" COLLATE BINARY = ?1)";
     assert_eq!(*log.0.lock(), [(expected.to_owned(), 1)]);
     assert_eq!(source.statement(&query).as_deref(), Some(expected));
 }

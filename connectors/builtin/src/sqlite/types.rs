@@ -51,12 +51,23 @@ const INTEGERS: &[&str] = &[
     "UNSIGNED INT",
     "UNSIGNED INTEGER",
 ];
+
+/// What the declared type ends with, as it is described, where the column is the row's number: an integer always.
+pub(super) const ROW_NUMBER: &str = " PRIMARY KEY";
+/// The same, where the table is STRICT: SQLite keeps other values out.
+pub(super) const STRICT: &str = " STRICT";
+
 const FLOATS: &[&str] = &["REAL", "FLOAT", "DOUBLE", "DOUBLE PRECISION"];
 const DECIMALS: &[&str] = &["DECIMAL", "NUMERIC", "NUMBER", "DEC"];
 
 impl Kind {
     /// The kind of a declared type, as SQLite reports it. Case and spacing do not matter.
     pub(super) fn of(declared: &str) -> Self {
+        let known = [ROW_NUMBER, STRICT];
+        let declared = known
+            .iter()
+            .find_map(|mark| declared.strip_suffix(mark))
+            .unwrap_or(declared);
         let upper = declared.to_ascii_uppercase();
         let (name, arguments) = match upper.split_once('(') {
             Some((name, rest)) => (name, rest.split_once(')').map(|(inside, _)| inside)),
@@ -78,6 +89,24 @@ impl Kind {
             }
             _ => Self::Untyped,
         }
+    }
+
+    /// The kind of what a statement computes in a type.
+    pub(super) fn computed(data_type: &DataType) -> Option<Self> {
+        Some(match data_type {
+            DataType::Int32 | DataType::Int64 => Self::Integer,
+            DataType::Float64 => Self::Float,
+            DataType::Decimal128(precision, scale) => Self::Decimal {
+                precision: *precision,
+                scale: u8::try_from(*scale).ok()?,
+            },
+            DataType::Boolean => Self::Boolean,
+            DataType::Date32 => Self::Date,
+            DataType::Timestamp(TimeUnit::Microsecond, None) => Self::Timestamp,
+            DataType::Utf8 => Self::Text,
+            DataType::Binary => Self::Binary,
+            _ => return None,
+        })
     }
 
     /// The Arrow type.
@@ -275,6 +304,8 @@ mod tests {
             ("date", Kind::Date),
             ("BOOLEAN", Kind::Boolean),
             ("BLOB", Kind::Binary),
+            ("INTEGER PRIMARY KEY", Kind::Integer),
+            ("TEXT STRICT", Kind::Text),
         ] {
             assert_eq!(Kind::of(declared), kind, "{declared}");
         }

@@ -18,8 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::decode::Decoder;
-use super::dialect::Prepared;
 use super::fault::{Fault, is_interrupted};
+use super::prepare::Prepared;
 use super::session::{self, Gate};
 
 /// Statements a connection holds before it wants a moment with none in flight to let go of them.
@@ -202,7 +202,7 @@ fn prepare<'s, 'c: 's>(
     slot: &'s mut Option<Statement<'c>>,
     read: &Read,
 ) -> Result<(Rows<'s>, Decoder), Fault> {
-    let decoder = Decoder::new(&read.statement)?;
+    let decoder = Decoder::new(&read.statement);
     let statement = slot.insert(connection.prepare(&read.statement.sql)?);
     if !statement.readonly() {
         return Err(Fault::Statement("a statement that writes"));
@@ -245,7 +245,7 @@ fn step(job: &Job, gate: &Gate, active: &mut Active<'_>) -> Result<Step, Fault> 
             Ok(None) => done = true,
             Err(_) if active.read.cancelled.load(Ordering::Relaxed) => return Ok(Step::Gone),
             Err(error) if is_interrupted(&error) => return Err(Fault::Deadline),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Fault::while_reading(error, &active.read.statement.checked)),
         }
     }
     if active.decoder.rows() > 0 {

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use caliber_catalog::source::OptionValue;
 use caliber_connector_spi::{
-    Connector, ConnectorError, ErrorClass, Options, QueryContext, Relation, RemoteQuery, SourceReader, StatementLog,
+    Connector, ConnectorError, ErrorClass, Options, QueryContext, RemoteQuery, SourceReader, StatementLog,
 };
 use caliber_testkit::{MariaDb, Postgres};
 use futures::{StreamExt, TryStreamExt};
@@ -41,10 +41,8 @@ fn reader(connector: &dyn Connector, batch_rows_max: usize) -> Arc<dyn SourceRea
 async fn whole(connector: &dyn Connector, table: &str) -> RemoteQuery {
     let schema = connector.introspect().await.expect("is described");
     let table = Arc::new(schema.table(table).expect("a table").clone());
-    let columns = (0..table.columns.len()).collect();
-    RemoteQuery {
-        root: Relation::Scan { table, columns },
-    }
+    let columns: Vec<usize> = (0..table.columns.len()).collect();
+    RemoteQuery::of_table(table, &columns, None, None)
 }
 
 async fn rows(reader: &dyn SourceReader, query: &RemoteQuery) -> Result<Vec<RecordBatch>, ConnectorError> {

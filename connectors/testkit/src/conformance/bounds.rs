@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
-use caliber_connector_spi::{BatchStream, ErrorClass, RemoteQuery, RemoteTable};
+use caliber_connector_spi::{BatchStream, ErrorClass, RemoteTable};
 use futures::{StreamExt, TryStreamExt};
 
-use super::{NUMBERS, Source, context, local, read, scan};
+use super::{NUMBERS, Source, context, local, read, scan, whole};
 
 /// How soon a statement must have ended at the source once nobody wants it.
 const CANCEL_WITHIN: Duration = Duration::from_secs(1);
@@ -18,9 +18,7 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(1);
 impl Source<'_> {
     pub(super) async fn batches_are_bounded(&self) {
         let numbers = self.table("numbers");
-        let query = RemoteQuery {
-            root: scan(&numbers, (0..numbers.columns.len()).collect()),
-        };
+        let query = whole(&numbers);
         let mut answers: Vec<Vec<i128>> = Vec::new();
         for batch_rows_max in [1, 7, 8192] {
             let reader = self.connector.reader(context(batch_rows_max));
@@ -48,9 +46,7 @@ impl Source<'_> {
 
     pub(super) async fn an_unconsumed_read_blocks_no_other(&self) {
         let numbers = self.table("numbers");
-        let query = RemoteQuery {
-            root: scan(&numbers, (0..numbers.columns.len()).collect()),
-        };
+        let query = whole(&numbers);
         let reader = self.connector.reader(context(128));
         // Three at once, so that there are more reads than connections.
         let mut held: Vec<BatchStream> = Vec::new();
@@ -68,9 +64,7 @@ impl Source<'_> {
 
     pub(super) async fn a_dropped_stream_leaves_the_query_its_snapshot(&self) {
         let numbers = self.table("numbers");
-        let query = RemoteQuery {
-            root: scan(&numbers, (0..numbers.columns.len()).collect()),
-        };
+        let query = whole(&numbers);
         let reader = self.connector.reader(context(16));
         for _ in 0..5 {
             let mut batches = reader.read(&query).await.expect("reads");
@@ -89,13 +83,7 @@ impl Source<'_> {
             .table(view)
             .cloned()
             .unwrap_or_else(|| self.undescribed(view));
-        let error = read(
-            &*self.reader(),
-            &RemoteQuery {
-                root: scan(&Arc::new(table), vec![0]),
-            },
-        )
-        .await;
+        let error = read(&*self.reader(), &scan(&Arc::new(table), &[0])).await;
         let error = error.err().unwrap_or_else(|| panic!("`{view}` wrote"));
         self.is_safe(&error);
     }
@@ -113,9 +101,7 @@ impl Source<'_> {
     pub(super) async fn a_read_ends_with_its_stream_and_its_deadline(&self) {
         let Some(slow) = &self.fixture.slow else { return };
         let table = self.table(slow.view);
-        let query = RemoteQuery {
-            root: scan(&table, vec![0]),
-        };
+        let query = scan(&table, &[0]);
         // Dropped.
         let batches = self.reader().read(&query).await.expect("begins");
         wait_until(|| async { (slow.running)().await > 0 }, "the statement runs").await;
@@ -148,9 +134,7 @@ impl Source<'_> {
         self.is_safe(&error);
         // Whoever borrows the connection next is not cancelled.
         let numbers = self.table("numbers");
-        let query = RemoteQuery {
-            root: scan(&numbers, vec![0]),
-        };
+        let query = scan(&numbers, &[0]);
         assert_eq!(read(&*self.reader(), &query).await.expect("reads").num_rows(), NUMBERS);
     }
 }

@@ -1,4 +1,4 @@
-//! Predicates evaluated here, in plain Rust, over Arrow arrays.
+//! Expressions evaluated here, in plain Rust, over Arrow arrays.
 //!
 //! Owns: what the right answer is: bytes of text, exact numbers, three-valued logic. Never: an engine's kernel or a
 //! source's.
@@ -9,7 +9,9 @@ use arrow::array::types::{Date32Type, Decimal128Type, Float32Type, Float64Type, 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type as Widened};
-use caliber_connector_spi::{Comparison, Expr, Value};
+use caliber_connector_spi::{Comparison, Expr, Relation, Value};
+
+use super::{functions, is_known};
 
 /// The cell of `array` at `row`, as a value of its type.
 pub fn cell(array: &ArrayRef, row: usize) -> Option<Value> {
@@ -55,46 +57,103 @@ pub fn integers(array: &ArrayRef) -> Vec<i128> {
     wide.as_primitive::<Widened>().values().to_vec()
 }
 
-/// `predicate` over row `row` of `all`, which holds every column of the table; `None` is NULL.
-pub fn evaluate(predicate: &Expr, all: &RecordBatch, row: usize) -> Option<bool> {
-    let value = |expr: &Expr| match expr {
-        Expr::Column(index) => cell(all.column(*index), row),
-        Expr::Value(value) => Some(value.clone()),
-        other => panic!("not an operand: {other:?}"),
+/// The cells of every row. Of a type without values of ours, a cell tells only whether it is NULL.
+pub fn rows(batch: &RecordBatch) -> Vec<Row> {
+    let value = |array: &ArrayRef, row: usize| {
+        if is_known(array.data_type()) {
+            cell(array, row)
+        } else {
+            (!array.is_null(row)).then(|| Value::Bytes(Vec::new()))
+        }
     };
-    match predicate {
-        Expr::Compare { op, left, right } => Some(holds(*op, order(&value(left)?, &value(right)?))),
-        Expr::And(parts) => all_of(parts.iter().map(|part| evaluate(part, all, row))),
-        Expr::Or(parts) => all_of(parts.iter().map(|part| evaluate(part, all, row).map(|it| !it))).map(|it| !it),
-        Expr::Not(part) => evaluate(part, all, row).map(|it| !it),
-        Expr::IsNull(part) => match &**part {
-            Expr::Column(index) => Some(all.column(*index).is_null(row)),
-            other => panic!("IS NULL over {other:?}"),
-        },
+    (0..batch.num_rows())
+        .map(|row| batch.columns().iter().map(|array| value(array, row)).collect())
+        .collect()
+}
+
+/// A row, by position.
+pub type Row = Vec<Option<Value>>;
+
+/// What an `InQuery` looks values up in.
+pub type Lookup<'a> = &'a dyn Fn(&Relation) -> Vec<Value>;
+
+/// `predicate` over a row; `None` is NULL.
+pub fn holds(predicate: &Expr, row: &Row, lookup: Lookup<'_>) -> Option<bool> {
+    match evaluate(predicate, row, lookup)? {
+        Value::Bool(truth) => Some(truth),
+        other => panic!("not a truth value: {other:?}"),
+    }
+}
+
+/// `expr` over a row; `None` is NULL.
+pub fn evaluate(expr: &Expr, row: &Row, lookup: Lookup<'_>) -> Option<Value> {
+    let value = |expr: &Expr| evaluate(expr, row, lookup);
+    let truth = |expr: &Expr| holds(expr, row, lookup);
+    let same = |wanted: &Value, one: &Value| order(wanted, one) == Ordering::Equal;
+    let answer = match expr {
+        Expr::Column(index) => return row[*index].clone(),
+        Expr::Value(value) => return Some(value.clone()),
+        Expr::Null(_) => return None,
+        Expr::Case {
+            branches, otherwise, ..
+        } => {
+            let met = branches.iter().find(|(when, _)| truth(when) == Some(true));
+            return match (met, otherwise) {
+                (Some((_, then)), _) => value(then),
+                (None, Some(otherwise)) => value(otherwise),
+                (None, None) => None,
+            };
+        }
+        Expr::Arithmetic {
+            op,
+            left,
+            right,
+            data_type,
+        } => return Some(functions::arithmetic(*op, &value(left)?, &value(right)?, data_type)),
+        Expr::Cast { expr, data_type } => return Some(functions::cast(&value(expr)?, data_type)),
+        Expr::DatePart { part, expr } => return Some(functions::date_part(*part, &value(expr)?)),
+        Expr::DateTrunc { part, expr } => return Some(functions::date_trunc(*part, &value(expr)?)),
+        Expr::Substring { expr, start, length } => {
+            let start = usize::try_from(*start).expect("fits") - 1;
+            let length = length.map_or(usize::MAX, |length| usize::try_from(length).expect("fits"));
+            return Some(Value::Text(
+                text(&value(expr)?).chars().skip(start).take(length).collect(),
+            ));
+        }
+        Expr::CharLength(expr) => {
+            let count = text(&value(expr)?).chars().count();
+            return Some(Value::Int(i64::try_from(count).expect("fits")));
+        }
+        Expr::Compare { op, left, right } => Some(is(*op, order(&value(left)?, &value(right)?))),
+        Expr::And(parts) => all_of(parts.iter().map(truth)),
+        Expr::Or(parts) => all_of(parts.iter().map(|part| truth(part).map(|it| !it))).map(|it| !it),
+        Expr::Not(part) => truth(part).map(|it| !it),
+        Expr::IsNull(part) => Some(value(part).is_none()),
         Expr::InList { expr, list } => {
             let wanted = value(expr)?;
-            Some(list.iter().any(|one| order(&wanted, one) == Ordering::Equal))
+            Some(list.iter().any(|one| same(&wanted, one)))
         }
         Expr::InKeys { column, keys } => {
-            let wanted = cell(all.column(*column), row)?;
-            Some(
-                (0..keys.len())
-                    .filter_map(|at| cell(keys, at))
-                    .any(|key| order(&wanted, &key) == Ordering::Equal),
-            )
+            let wanted = row[*column].clone()?;
+            let mut keys = (0..keys.len()).filter_map(|at| cell(keys, at));
+            Some(keys.any(|key| same(&wanted, &key)))
         }
-        Expr::Like { expr, pattern } => match value(expr)? {
-            Value::Text(text) => Some(like(
-                &text.chars().collect::<Vec<_>>(),
-                &pattern.chars().collect::<Vec<_>>(),
-            )),
-            other => panic!("LIKE over {other:?}"),
-        },
-        Expr::Column(index) => match cell(all.column(*index), row)? {
-            Value::Bool(it) => Some(it),
-            other => panic!("not a truth value: {other:?}"),
-        },
-        Expr::Value(_) => panic!("a constant predicate"),
+        Expr::InQuery { expr, query } => {
+            let wanted = value(expr)?;
+            Some(lookup(query).iter().any(|one| same(&wanted, one)))
+        }
+        Expr::Like { expr, pattern } => {
+            let characters: Vec<char> = text(&value(expr)?).chars().collect();
+            Some(like(&characters, &pattern.chars().collect::<Vec<_>>()))
+        }
+    };
+    answer.map(Value::Bool)
+}
+
+fn text(value: &Value) -> &str {
+    match value {
+        Value::Text(text) => text,
+        other => panic!("not a text: {other:?}"),
     }
 }
 
@@ -111,7 +170,7 @@ fn all_of(parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     result
 }
 
-fn holds(op: Comparison, order: Ordering) -> bool {
+fn is(op: Comparison, order: Ordering) -> bool {
     match op {
         Comparison::Equal => order.is_eq(),
         Comparison::NotEqual => order.is_ne(),
@@ -122,7 +181,8 @@ fn holds(op: Comparison, order: Ordering) -> bool {
     }
 }
 
-fn order(left: &Value, right: &Value) -> Ordering {
+/// How two values of one type stand to each other.
+pub fn order(left: &Value, right: &Value) -> Ordering {
     match (left, right) {
         (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
         (Value::Int(left), Value::Int(right)) => left.cmp(right),

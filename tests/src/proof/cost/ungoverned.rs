@@ -137,7 +137,11 @@ impl RawTable {
     fn pushed(&self, filter: &Expr) -> Option<Remote> {
         let remote = remote(filter, &self.table)?;
         let capabilities = self.connector.capabilities();
-        capabilities.evaluates(&remote, &self.table).then_some(remote)
+        let below = Relation::Scan {
+            table: Arc::clone(&self.table),
+        }
+        .columns();
+        capabilities.evaluates(&remote, &below).then_some(remote)
     }
 }
 
@@ -172,29 +176,14 @@ impl TableProvider for RawTable {
         let columns = projection
             .cloned()
             .unwrap_or_else(|| (0..self.table.columns.len()).collect());
-        let mut root = Relation::Scan {
-            table: Arc::clone(&self.table),
-            columns,
-        };
         let mut all: Vec<Remote> = filters.iter().filter_map(|filter| self.pushed(filter)).collect();
         let predicate = if all.len() > 1 {
             Some(Remote::And(all))
         } else {
             all.pop()
         };
-        if let Some(predicate) = predicate {
-            root = Relation::Filter {
-                input: Box::new(root),
-                predicate,
-            };
-        }
-        if let Some(rows) = limit {
-            root = Relation::Limit {
-                input: Box::new(root),
-                rows: rows as u64,
-            };
-        }
-        let query = RemoteQuery { root };
+        let rows = limit.map(|rows| rows as u64);
+        let query = RemoteQuery::of_table(Arc::clone(&self.table), &columns, predicate, rows);
         let schema = query.schema();
         let read = Read {
             connector: Arc::clone(&self.connector),
