@@ -11,6 +11,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::EngineError;
+use crate::absorb::absorb_plan::Kept;
+use crate::absorb::absorbed_scan::AbsorbedScanExec;
 use crate::govern::enforcement::Admission;
 use crate::govern::governed_scan::{GovernedScanExec, PolicyPart};
 
@@ -18,6 +20,7 @@ use crate::govern::governed_scan::{GovernedScanExec, PolicyPart};
 pub(crate) fn explain(
     logical: &LogicalPlan,
     physical: &Arc<dyn ExecutionPlan>,
+    kept: &[Kept],
     full: bool,
     pushdown: bool,
 ) -> Result<String, EngineError> {
@@ -31,13 +34,46 @@ pub(crate) fn explain(
         if let Some(scan) = node.downcast_ref::<GovernedScanExec>() {
             explain_scan(scan, full, pushdown, &mut scans);
         }
+        if let Some(scan) = node.downcast_ref::<AbsorbedScanExec>() {
+            explain_absorbed(scan, full, &mut scans);
+        }
         Ok(TreeNodeRecursion::Continue)
     })?;
     if !scans.is_empty() {
         text.push_str("Sources\n");
         text.push_str(&scans);
     }
+    if !kept.is_empty() {
+        text.push_str("Done here\n");
+        for kept in kept {
+            let _ = writeln!(text, "  {}: {}", kept.what.replace('\u{1}', "·"), kept.why);
+        }
+    }
     Ok(text)
+}
+
+/// A statement that stands for a part of the plan.
+fn explain_absorbed(scan: &AbsorbedScanExec, full: bool, text: &mut String) {
+    let remote = &scan.remote;
+    let tables: Vec<String> = remote.reads.iter().map(|read| read.enforcement.name.to_string()).collect();
+    let _ = writeln!(text, "  {}: one statement over {}", remote.source.name, tables.join(", "));
+    for binding in &scan.bindings {
+        if let Some(field) = scan.schema().fields().get(binding.column) {
+            let _ = writeln!(text, "    with the keys of a join: {}", field.name());
+        }
+    }
+    if !full {
+        return;
+    }
+    let _ = writeln!(text, "    estimated: {:.0} rows", remote.estimate.rows);
+    for read in &remote.reads {
+        for policy in &read.enforcement.policies {
+            let _ = writeln!(text, "    under policy: {} ({})", policy.name, read.enforcement.name);
+        }
+    }
+    if let Some(sql) = remote.source.connector.statement(&remote.query()) {
+        let _ = writeln!(text, "    sent: {sql}");
+    }
 }
 
 fn explain_scan(scan: &GovernedScanExec, full: bool, pushdown: bool, text: &mut String) {

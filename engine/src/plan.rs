@@ -327,8 +327,10 @@ fn catalog_query(
 async fn explain_plan(session: &Session, state: &SessionState, planned: &Planned) -> Result<LogicalPlan, EngineError> {
     let bound = planned.bind(planned.null_parameters()?)?;
     let logical = state.optimize(&bound)?;
-    let physical = state.query_planner().create_physical_plan(&logical, state).await?;
-    let text = crate::explain::explain(&logical, &physical, session.is_admin(), session.engine.options.pushdown)?;
+    let values = planned.null_parameters()?;
+    let physical = crate::session::physical_plan(state, planned, values).await?;
+    let pushdown = session.engine.options.pushdown;
+    let text = crate::explain::explain(&logical, &physical.plan, &physical.kept, session.is_admin(), pushdown)?;
     let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
     let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, true)]));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![lines])

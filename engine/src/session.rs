@@ -19,7 +19,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::EngineError;
-use crate::absorb::absorb_plan::Absorber;
+use crate::absorb::absorb_plan::{Absorber, Kept};
 use crate::absorb::bind_join::Pushdown;
 use crate::engine::{Engine, EngineOptions};
 use crate::evaluate::spread_literals::spread_literals;
@@ -225,7 +225,7 @@ impl Session {
             let planned = Arc::new(plan_statement(&session, &state, &text).await?);
             let mut rows = ParameterRows::new(&planned.parameters, parameters)?;
             let first = match rows.next_row()? {
-                Some(values) => Some(physical_plan(&state, &planned, values).await?),
+                Some(values) => Some(physical_plan(&state, &planned, values).await?.plan),
                 None => None,
             };
             Ok::<_, EngineError>(Steps {
@@ -252,7 +252,7 @@ impl Session {
             let values = planned.null_parameters()?;
             let logical = state.optimize(&planned.bind(values.clone())?)?;
             let physical = physical_plan(&state, &planned, values).await?;
-            crate::explain::explain(&logical, &physical, full, pushdown)
+            crate::explain::explain(&logical, &physical.plan, &physical.kept, full, pushdown)
         })
         .await
     }
@@ -337,7 +337,7 @@ impl Steps {
                         return Ok::<_, EngineError>(None);
                     };
                     let (state, planned) = (Arc::clone(&steps.state), Arc::clone(&steps.planned));
-                    on_large_stack(async move { physical_plan(&state, &planned, values).await }).await?
+                    on_large_stack(async move { Ok(physical_plan(&state, &planned, values).await?.plan) }).await?
                 }
             };
             let rows = execute_stream(plan, steps.state.task_ctx())?.map_err(EngineError::from);
@@ -356,22 +356,35 @@ impl Steps {
     }
 }
 
+/// A plan that can run.
+pub(crate) struct Executable {
+    /// The plan.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// What of it stays here though a source was asked whether it does that, and why.
+    pub kept: Vec<Kept>,
+}
+
 /// The executable plan with parameters bound. The last physical rule has checked it.
-async fn physical_plan(
+pub(crate) async fn physical_plan(
     state: &SessionState,
     planned: &Planned,
     values: Vec<datafusion::common::ScalarValue>,
-) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
+) -> Result<Executable, EngineError> {
     let bound: LogicalPlan = planned.bind(values)?;
     let optimized = state.optimize(&bound)?;
     crate::govern::require_governed::require_governed_plan(&optimized)?;
+    let mut absorber = Absorber::default();
     let absorbed = if pushdown(state) {
-        Absorber::default().absorb(&optimized)?
+        absorber.absorb(&optimized)?
     } else {
         optimized
     };
     let counted = spread_literals(absorbed)?;
-    Ok(state.query_planner().create_physical_plan(&counted, state).await?)
+    let plan = state.query_planner().create_physical_plan(&counted, state).await?;
+    Ok(Executable {
+        plan,
+        kept: absorber.kept,
+    })
 }
 
 /// Whether sources do what they can for statements of this state.

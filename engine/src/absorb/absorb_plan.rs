@@ -20,6 +20,7 @@ use super::absorbed_table::AbsorbedTable;
 use super::estimate;
 use super::governed_relation::governed_relation;
 use super::remote_plan::RemotePlan;
+use super::split_average::split_averages;
 use super::translate::Why;
 use crate::govern::governed_table::GovernedTable;
 
@@ -247,7 +248,10 @@ impl Absorber {
             let (keys, calls) = (&aggregate.group_expr, &aggregate.aggr_expr);
             match remote.aggregate(keys, calls, &aggregate.schema, plan.clone()) {
                 Ok(grown) => return Ok(Node::Remote(Box::new(grown))),
-                Err(why) => self.keep("the groups", why),
+                Err(why) => match split_averages(remote, aggregate)? {
+                    Some(split) => return Ok(split),
+                    None => self.keep("the groups", why),
+                },
             }
         }
         let mut local = aggregate.clone();

@@ -15,4 +15,5 @@ pub(crate) mod key_relation;
 pub(crate) mod raw_read;
 pub(crate) mod remote_plan;
 pub(crate) mod restrict;
+mod split_average;
 pub(crate) mod translate;

@@ -3,6 +3,7 @@
 //!
 //! Owns: checked arithmetic and sums, bounds on what a call may make, one execution of a join's left side. Never: policy.
 
+pub(crate) mod average;
 pub(crate) mod bound_calls;
 pub(crate) mod bound_expansion;
 pub(crate) mod bound_unnest;

@@ -13,6 +13,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::EngineError;
+use crate::absorb::absorbed_scan::AbsorbedScanExec;
 use crate::govern::governed_scan::GovernedScanExec;
 use crate::govern::governed_table::Output;
 use crate::statement::StatementText;
@@ -233,6 +234,13 @@ pub(crate) fn columns_read(plan: &Arc<dyn ExecutionPlan>) -> Result<BTreeSet<Str
                 if let Some(column) = table.columns.get(at) {
                     columns.insert(format!("{}.{}", table.name, table.field(column).name()));
                 }
+            }
+        }
+        if let Some(scan) = node.downcast_ref::<AbsorbedScanExec>() {
+            for read in &scan.remote.reads {
+                let table = &read.enforcement;
+                let names = read.columns.iter().filter_map(|at| table.columns.get(*at));
+                columns.extend(names.map(|column| format!("{}.{}", table.name, table.field(column).name())));
             }
         }
         Ok(TreeNodeRecursion::Continue)
