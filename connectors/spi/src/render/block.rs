@@ -22,6 +22,9 @@ const TWICE_MAX: usize = 200;
 pub(super) struct Renderer<'a> {
     pub(super) dialect: &'a dyn Dialect,
     aliases: usize,
+    /// How the names of computed columns begin, and no column's of a table does: where two columns that a SELECT can see
+    /// have one name, MariaDB may take one for the other.
+    prefix: String,
 }
 
 /// A SELECT under construction.
@@ -121,7 +124,11 @@ impl Subquery<'_> {
 
 /// The whole statement.
 pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
-    let mut renderer = Renderer { dialect, aliases: 0 };
+    let mut renderer = Renderer {
+        dialect,
+        aliases: 0,
+        prefix: prefix(root),
+    };
     let everything = vec![true; root.columns().len()];
     let block = renderer.block(root, &everything);
     let name = |at: usize| {
@@ -129,9 +136,30 @@ pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
             let selected = dialect.select(operand);
             matches!(operand.form, Form::Column(..)) && selected.is_text_of(&operand.sql)
         });
-        (!is_name).then(|| format!("c{at}"))
+        (!is_name).then(|| format!("{}{at}", renderer.prefix))
     };
     block.select(&block.names(name, dialect))
+}
+
+/// `c`, as often as it takes.
+fn prefix(root: &Relation) -> String {
+    let mut prefix = "c".to_owned();
+    let tables = root.tables();
+    let is_taken = |prefix: &str| {
+        let mut columns = tables.iter().flat_map(|table| &table.columns);
+        columns.any(|column| begins_with_number(&column.name, prefix))
+    };
+    while is_taken(&prefix) {
+        prefix.push('c');
+    }
+    prefix
+}
+
+fn begins_with_number(name: &str, prefix: &str) -> bool {
+    let parts = name.split_at_checked(prefix.len());
+    parts.is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(prefix) && rest.starts_with(|character: char| character.is_ascii_digit())
+    })
 }
 
 /// Adds the columns of `expr` to those needed.
@@ -155,6 +183,12 @@ fn is_needed(needed: &[bool], at: usize) -> bool {
     needed.get(at).copied().unwrap_or(false)
 }
 
+fn has_query(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.visit(&mut |part| found |= matches!(part, Expr::InQuery { .. }));
+    found
+}
+
 /// What stands for a column that nothing uses.
 fn unused() -> Operand {
     Operand::loose(Sql::text("NULL"), &DataType::Null)
@@ -167,6 +201,11 @@ impl<'d> Renderer<'d> {
         alias
     }
 
+    /// The name of a column of the derived table `alias`: no other's of the statement.
+    fn column_name(&self, alias: &str, at: usize) -> String {
+        format!("{}{}_{at}", self.prefix, alias.trim_start_matches('t'))
+    }
+
     /// The block of `relation`. Of its columns, those not in `needed` may be anything.
     fn block(&mut self, relation: &Relation, needed: &[bool]) -> Block {
         match relation {
@@ -175,7 +214,9 @@ impl<'d> Renderer<'d> {
                 let mut below = needed.to_vec();
                 need(&mut below, predicate);
                 let mut block = self.block(input, &below);
-                if block.rows.is_some() || block.has_silent_key {
+                // MariaDB finds nothing for an aggregate that HAVING looks up in a subquery.
+                let is_unsafe_having = block.groups.is_some() && (block.has_silent_key || has_query(predicate));
+                if block.rows.is_some() || is_unsafe_having {
                     block = self.close(block, &below);
                 }
                 block = self.ready(block, &below, &[predicate]);
@@ -252,9 +293,10 @@ impl<'d> Renderer<'d> {
                 Form::Column(table, index) if selected.is_text_of(&operand.sql) => Form::Column(table.clone(), *index),
                 _ => Form::Derived,
             };
-            list.push(Sql::of("{} AS {}", &[&selected, &Sql::text(format!("c{at}"))]));
+            let name = self.column_name(&alias, at);
+            list.push(Sql::of("{} AS {}", &[&selected, &Sql::text(name.as_str())]));
             columns.push(Operand {
-                sql: Sql::text(format!("{alias}.c{at}")),
+                sql: Sql::text(format!("{alias}.{name}")),
                 data_type: operand.data_type.clone(),
                 form,
                 nullable: operand.nullable,
@@ -482,12 +524,15 @@ impl<'d> Renderer<'d> {
                 if is_needed(needed, at) {
                     let operand = self.dialect.checked(operand);
                     let selected = self.dialect.united(&operand);
-                    list.push(Sql::of("{} AS {}", &[&selected, &Sql::text(format!("c{at}"))]));
+                    list.push(Sql::of(
+                        "{} AS {}",
+                        &[&selected, &Sql::text(self.column_name(&alias, at))],
+                    ));
                 }
                 match columns.get_mut(at) {
                     Some(known) => known.nullable |= operand.nullable,
                     None => columns.push(Operand {
-                        sql: Sql::text(format!("{alias}.c{at}")),
+                        sql: Sql::text(format!("{alias}.{}", self.column_name(&alias, at))),
                         data_type: operand.data_type.clone(),
                         form: Form::Derived,
                         nullable: operand.nullable,

@@ -114,6 +114,9 @@ impl Generator<'_> {
 
     /// A value that some row has in a column of the type.
     fn value(&mut self, data_type: &DataType) -> Option<Value> {
+        if !is_known(data_type) {
+            return None;
+        }
         let columns: Vec<usize> = (0..self.table.columns.len())
             .filter(|index| self.table.columns[*index].data_type == *data_type)
             .collect();
