@@ -398,8 +398,8 @@ impl Dialect for Mysql {
         });
         // What is no year of a calendar becomes more than an INT holds.
         let sql = Sql::of(
-            "IF({}, 10000000000, {}({}))",
-            &[&is_no_date(&operand.sql), &name, &operand.sql],
+            "(CASE WHEN {} THEN {}({}) WHEN NOT ({} <=> NULL) THEN 10000000000 END)",
+            &[&is_date(&operand.sql), &name, &operand.sql, &operand.sql],
         );
         Operand::typed(sql, &DataType::Int32)
     }
@@ -421,7 +421,7 @@ impl Dialect for Mysql {
             "DATETIME(6)"
         });
         // What is no date is left as it is, and refused when it is read.
-        let sql = Sql::of("IF({}, {}, CAST({} AS {}))", &[&is_no_date(day), day, &cut, &kind]);
+        let sql = Sql::of("IF({}, CAST({} AS {}), {})", &[&is_date(day), &cut, &kind, day]);
         Operand::typed(sql, &operand.data_type)
     }
 
@@ -439,7 +439,7 @@ impl Dialect for Mysql {
     }
 }
 
-/// Whether `day` is one that no calendar has, such as 0000-00-00.
-fn is_no_date(day: &Sql) -> Sql {
-    Sql::of("(LAST_DAY({}) <=> NULL AND NOT ({} <=> NULL))", &[day, day])
+/// Whether `day` is a day of its month: 0000-00-00 and 2000-02-30 are not.
+fn is_date(day: &Sql) -> Sql {
+    Sql::of("DAYOFMONTH({}) BETWEEN 1 AND DAYOFMONTH(LAST_DAY({}))", &[day, day])
 }
