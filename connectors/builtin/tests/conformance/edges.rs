@@ -102,10 +102,7 @@ impl Loaded {
     }
 
     async fn class(&self, root: &Relation) -> ErrorClass {
-        let answer = self.rows(root).await;
-        answer
-            .map(|rows| panic!("no error but {rows:?}"))
-            .unwrap_or_else(|error: ConnectorError| error.class)
+        self.rows(root).await.expect_err("no error").class
     }
 
     /// That the source is not asked, and what it would have said.
@@ -445,10 +442,12 @@ async fn what_postgres_is_not_asked_for_would_differ() {
 
 #[tokio::test]
 async fn what_mariadb_is_not_asked_for_would_differ() {
-    let long = "x".repeat(2_000);
+    let long = "x".repeat(5_000);
     let script = format!(
         "CREATE TABLE t (id int NOT NULL, f double, s text CHARACTER SET utf8mb4);
 INSERT INTO t VALUES (1, -0e0, '{long}a'), (2, 0e0, '{long}b'), (3, 0e0, '{long}0');
+CREATE TABLE short (id int NOT NULL, s varchar(256)) CHARACTER SET utf8mb4;
+INSERT INTO short VALUES (1, CONCAT(REPEAT('😀', 255), 'a')), (2, CONCAT(REPEAT('😀', 255), 'b')), (3, CONCAT(REPEAT('😀', 255), '0'));
 "
     );
     let loaded = mariadb("refused", &script).await;
@@ -468,6 +467,23 @@ INSERT INTO t VALUES (1, -0e0, '{long}a'), (2, 0e0, '{long}b'), (3, 0e0, '{long}
     };
     assert!(loaded.connector.capabilities().runs(&sorted).is_err());
     let ids = project(sorted, vec![Expr::Column(1)]);
+    // What is asked for is short, and told apart by its last byte.
+    let short = loaded.scan("short").await;
+    let keys = group(short.clone(), vec![Expr::Column(1)], vec![count()]);
+    assert!(loaded.connector.capabilities().runs(&keys).is_ok());
+    let counts = project(keys, vec![Expr::Column(1)]);
+    assert_eq!(loaded.rows(&counts).await.expect("groups"), ["1", "1", "1"]);
+    let sorted_short = Relation::Sort {
+        input: Box::new(short),
+        keys: vec![SortKey {
+            expr: Expr::Column(1),
+            descending: true,
+            nulls_first: false,
+        }],
+        rows: None,
+    };
+    let short_ids = project(sorted_short, vec![Expr::Column(0)]);
+    assert_eq!(loaded.ordered(&short_ids).await.expect("sorts"), ["2", "1", "3"]);
     assert_ne!(
         loaded.ordered(&ids).await.expect("sorts"),
         ["3", "1", "2"],

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 
 use super::dialect::{Call, Dialect};
+use super::select::{Block, Subquery};
 use super::sql::chain;
 use super::{Form, Operand, Sql};
 use crate::{Aggregate, Expr, JoinKind, Relation, RemoteTable, SortKey};
@@ -25,101 +26,6 @@ pub(super) struct Renderer<'a> {
     /// How the names of computed columns begin, and no column's of a table does: where two columns that a SELECT can see
     /// have one name, MariaDB may take one for the other.
     prefix: String,
-}
-
-/// A SELECT under construction.
-#[derive(Debug, Default)]
-struct Block {
-    from: Sql,
-    /// Whether `from` has a JOIN in it.
-    joins: bool,
-    filters: Vec<Sql>,
-    columns: Vec<Operand>,
-    /// What is grouped by; with no key, all rows are one group.
-    groups: Option<Vec<Sql>>,
-    /// Whether the database's HAVING cannot speak of the keys.
-    has_silent_key: bool,
-    having: Vec<Sql>,
-    order: Vec<Sql>,
-    rows: Option<u64>,
-}
-
-impl Block {
-    /// Whether rows still come one by one from FROM and WHERE.
-    fn is_open(&self) -> bool {
-        self.groups.is_none() && self.rows.is_none()
-    }
-
-    fn names(&self, name: impl Fn(usize) -> Option<String>, dialect: &dyn Dialect) -> Vec<Sql> {
-        let select = |(at, operand): (usize, &Operand)| {
-            let mut sql = dialect.select(operand);
-            if let Some(name) = name(at) {
-                sql.push(" AS ");
-                sql.push(&name);
-            }
-            sql
-        };
-        self.columns.iter().enumerate().map(select).collect()
-    }
-
-    /// The statement that selects `list`.
-    fn select(&self, list: &[Sql]) -> Sql {
-        let mut sql = Sql::text("SELECT ");
-        match (list, &self.groups) {
-            // Rows without columns; where all rows are one group, only an aggregate makes them one row.
-            ([], Some(keys)) if keys.is_empty() => sql.push("count(*)"),
-            ([], _) => sql.push("1"),
-            _ => sql.append(&Sql::joined(list, ", ")),
-        }
-        sql.push(" FROM ");
-        sql.append(&self.from);
-        let mut clause = |word: &str, parts: &[Sql], between: &'static str| {
-            if !parts.is_empty() {
-                sql.push(word);
-                sql.append(&Sql::joined(parts, between));
-            }
-        };
-        clause(" WHERE ", &self.filters, " AND ");
-        clause(" GROUP BY ", self.groups.as_deref().unwrap_or_default(), ", ");
-        clause(" HAVING ", &self.having, " AND ");
-        clause(" ORDER BY ", &self.order, ", ");
-        if let Some(rows) = self.rows {
-            // No table has as many rows as would overflow here.
-            sql.push(&format!(" LIMIT {}", rows.min(i64::MAX.unsigned_abs())));
-        }
-        sql
-    }
-}
-
-/// A relation of one column, to be looked up in.
-pub struct Subquery<'a> {
-    dialect: &'a dyn Dialect,
-    block: Block,
-    column: Operand,
-}
-
-impl Subquery<'_> {
-    /// Its column.
-    pub fn column(&self) -> &Operand {
-        &self.column
-    }
-
-    /// The SELECT that gives `column`, made of [`Subquery::column`].
-    pub fn selecting(&self, column: &Sql) -> Sql {
-        self.block.select(std::slice::from_ref(column))
-    }
-
-    /// `EXISTS` a row for which `needle` equals the column.
-    pub fn holding(&self, needle: &Operand) -> Sql {
-        let mut filters = self.block.filters.clone();
-        filters.push(self.dialect.compare(&self.column, crate::Comparison::Equal, needle));
-        let block = Block {
-            from: self.block.from.clone(),
-            filters,
-            ..Block::default()
-        };
-        Sql::of("EXISTS ({})", &[&block.select(&[])])
-    }
 }
 
 /// The whole statement.
