@@ -331,6 +331,11 @@ impl Dialect for Mysql {
         key.is_name() || key.is_text()
     }
 
+    /// MariaDB gives the least of a constant, or of what is never NULL, where a left join has only NULL for it.
+    fn merges_exactly(&self) -> bool {
+        false
+    }
+
     fn order(&self, key: &Operand, descending: bool, nulls_first: bool) -> Sql {
         let mut term = Sql::default();
         // NULL is the least value unless said otherwise.

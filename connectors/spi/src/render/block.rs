@@ -185,6 +185,11 @@ impl<'d> Renderer<'d> {
             // The order of a derived table means nothing.
             block.order.clear();
         }
+        let is_computed = |(at, operand): (usize, &Operand)| is_needed(needed, at) && !operand.is_name();
+        if block.is_open() && !self.dialect.merges_exactly() && block.columns.iter().enumerate().any(is_computed) {
+            // All rows; but with a LIMIT the table is not merged into what is around it.
+            block.rows = Some(u64::MAX);
+        }
         let alias = self.alias();
         let mut list = Vec::new();
         let mut columns = Vec::new();
