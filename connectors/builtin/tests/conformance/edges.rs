@@ -538,3 +538,54 @@ async fn what_sqlite_is_not_asked_for_would_differ() {
         .expect("compares");
     assert_ne!(found, ["1", "2"], "two spellings of one instant");
 }
+
+#[tokio::test]
+async fn what_mariadb_gets_wrong_is_asked_in_another_way() {
+    let script =
+        "CREATE TABLE l (id int NOT NULL, n int, s varchar(20) COLLATE utf8mb4_general_ci) CHARACTER SET utf8mb4;
+INSERT INTO l VALUES (1, 1, 'abc'), (2, 1, 'ABC'), (3, 2, 'x');
+CREATE TABLE r (id int NOT NULL, s varchar(20) CHARACTER SET utf8mb3);
+INSERT INTO r VALUES (1, 'abc');
+";
+    let loaded = mariadb("wrong", script).await;
+    let (left, right) = (loaded.scan("l").await, loaded.scan("r").await);
+    let equal = |one, other| compare(Expr::Column(one), Comparison::Equal, Expr::Column(other));
+    // A constant beside a row that a left join did not find is NULL.
+    let constant = project(right.clone(), vec![Expr::Column(0), Expr::Value(Value::Int(7))]);
+    let joined = Relation::Join {
+        left: Box::new(filter(left.clone(), Expr::Not(Box::new(equal(0, 1))))),
+        right: Box::new(constant),
+        kind: JoinKind::Left,
+        on: equal(0, 3),
+    };
+    let least = group(
+        joined,
+        vec![],
+        vec![of(AggregateFunction::Min, 4, DataType::Int64), count()],
+    );
+    assert_eq!(loaded.rows(&least).await.expect("joins"), ["|2"]);
+    // An aggregate that is looked up in a subquery.
+    let most = of(AggregateFunction::Max, 0, DataType::Int32);
+    let looked_up = filter(
+        group(left.clone(), vec![Expr::Column(1)], vec![most]),
+        Expr::InQuery {
+            expr: Box::new(Expr::Column(1)),
+            query: Box::new(project(left.clone(), vec![Expr::Column(0)])),
+        },
+    );
+    assert_eq!(loaded.rows(&looked_up).await.expect("looks up"), ["1|2", "2|3"]);
+    // What a subquery gave for one text says nothing of another that its collation holds equal.
+    let semi = Relation::Join {
+        left: Box::new(left),
+        right: Box::new(right),
+        kind: JoinKind::Semi,
+        on: Expr::And(vec![
+            equal(2, 4),
+            compare(Expr::Column(3), Comparison::Less, Expr::Value(Value::Int(9))),
+        ]),
+    };
+    assert_eq!(
+        loaded.rows(&project(semi, vec![Expr::Column(0)])).await.expect("finds"),
+        ["1"]
+    );
+}
