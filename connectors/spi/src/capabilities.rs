@@ -430,3 +430,136 @@ fn is_plain_pattern(pattern: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    //! What is let through of a relation, node by node.
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Aggregate, Arithmetic, JoinKind, RemoteColumn, RemoteTable, SortKey};
+
+    fn scan() -> Relation {
+        let column = |name: &str, data_type, comparable| RemoteColumn {
+            name: name.to_owned(),
+            data_type,
+            nullable: true,
+            native_type: name.to_owned(),
+            comment: None,
+            comparable,
+        };
+        let columns = vec![
+            column("number", DataType::Int32, true),
+            column("odd", DataType::Int32, false),
+            column("text", DataType::Utf8, true),
+            column("long", DataType::Utf8, true),
+            column("amount", DataType::Decimal128(20, 20), true),
+        ];
+        let table = RemoteTable {
+            name: "t".to_owned(),
+            namespace: None,
+            is_view: false,
+            columns,
+            primary_key: vec![],
+            unique_keys: vec![],
+            foreign_keys: vec![],
+            comment: None,
+            rows_estimate: None,
+        };
+        Relation::Scan { table: Arc::new(table) }
+    }
+
+    const SOME: TypeSet = TypeSet::of(&[TypeClass::Integer, TypeClass::Text, TypeClass::Decimal]);
+
+    const ABLE: Capabilities = Capabilities {
+        equality: SOME,
+        group: SOME,
+        sort: SOME,
+        sums: TypeSet::of(&[TypeClass::Integer]),
+        functions: &[Function::DecimalArithmetic],
+        decimal_scale_max: 30,
+        whole: |column| column.described().is_some_and(|column| column.name != "long"),
+        ..Capabilities::NONE
+    };
+
+    fn check(relation: &Relation, is_run: bool) {
+        assert_eq!(ABLE.runs(relation).is_ok(), is_run, "{relation:?}");
+    }
+
+    fn grouped(key: usize) -> Relation {
+        Relation::Aggregate {
+            input: Box::new(scan()),
+            keys: vec![Expr::Column(key)],
+            aggregates: vec![],
+        }
+    }
+
+    #[test]
+    fn a_group_is_of_values_that_are_compared_whole() {
+        for (key, is_run) in [(0, true), (1, false), (2, true), (3, false)] {
+            check(&grouped(key), is_run);
+            let sorted = Relation::Sort {
+                input: Box::new(scan()),
+                keys: vec![SortKey {
+                    expr: Expr::Column(key),
+                    descending: false,
+                    nulls_first: false,
+                }],
+                rows: None,
+            };
+            check(&sorted, is_run);
+        }
+        let sum = |column, function, distinct| Relation::Aggregate {
+            input: Box::new(scan()),
+            keys: vec![],
+            aggregates: vec![Aggregate {
+                function,
+                argument: Some(Expr::Column(column)),
+                distinct,
+                filter: None,
+                data_type: DataType::Int64,
+            }],
+        };
+        check(&sum(0, AggregateFunction::Sum, false), true);
+        check(&sum(0, AggregateFunction::Sum, true), false);
+        check(&sum(2, AggregateFunction::Sum, false), false);
+        check(&sum(0, AggregateFunction::Max, false), false);
+        check(&sum(3, AggregateFunction::Count, false), true);
+        check(&sum(3, AggregateFunction::Count, true), false);
+    }
+
+    #[test]
+    fn what_is_not_declared_stays() {
+        let on = Expr::Compare {
+            op: Comparison::Equal,
+            left: Box::new(Expr::Column(0)),
+            right: Box::new(Expr::Column(5)),
+        };
+        let joined = Relation::Join {
+            left: Box::new(scan()),
+            right: Box::new(scan()),
+            kind: JoinKind::Inner,
+            on: on.clone(),
+        };
+        check(&joined, false);
+        let joins = Capabilities { join: true, ..ABLE };
+        assert!(joins.runs(&joined).is_ok());
+        let product = |scale| Relation::Project {
+            input: Box::new(scan()),
+            columns: vec![Expr::Arithmetic {
+                op: Arithmetic::Multiply,
+                left: Box::new(Expr::Column(4)),
+                right: Box::new(Expr::Column(4)),
+                data_type: DataType::Decimal128(38, scale),
+            }],
+        };
+        check(&product(30), true);
+        check(&product(38), false);
+        let condition = Relation::Project {
+            input: Box::new(scan()),
+            columns: vec![Expr::IsNull(Box::new(Expr::Column(0)))],
+        };
+        check(&condition, false);
+    }
+}

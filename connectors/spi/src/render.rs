@@ -3,12 +3,13 @@
 //! Owns: what a dialect has to know, the entry. Never: a value in the text, an identifier that was not introspected,
 //! edits of text already rendered.
 //!
-//! `sql.rs` holds fragments and their parameters, `block.rs` makes SELECTs of relations, `expression.rs` writes
-//! expressions, `dialect.rs` says what differs between databases.
+//! `sql.rs` holds fragments and their parameters, `block.rs` makes SELECTs (`select.rs`) of relations, `expression.rs`
+//! writes expressions, `dialect.rs` says what differs between databases.
 
 mod block;
 mod dialect;
 mod expression;
+mod select;
 mod sql;
 
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use arrow::datatypes::DataType;
 
 use crate::{RemoteColumn, RemoteQuery, RemoteTable, Value};
 
-pub use block::Subquery;
 pub use dialect::{Call, Dialect, operator};
+pub use select::Subquery;
 pub use sql::Sql;
 
 /// A bind parameter.

@@ -161,7 +161,6 @@ fn wide(folder: &Folder, name: &str) {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one table of types, read as a list")]
 async fn parquet_arrives_in_its_types_and_every_predicate_is_exact() {
     let folder = Folder::new("types");
     wide(&folder, "t.parquet");

@@ -85,8 +85,10 @@ const EXACT: TypeSet = TypeSet::of(&[
 /// The longest text that a column of a JSON table holds here.
 const JSON_TEXT_MAX: usize = 4_096;
 
-/// The bytes of a value that take part in sorting and grouping (`max_sort_length`, which the session pins).
-pub const SORTED_BYTES: usize = 1_024;
+/// The longest value that is sorted and grouped by.
+const SORTED_BYTES: usize = 1_024;
+/// What the session pins as `max_sort_length`: the bytes of a value that the server looks at, its length among them.
+pub const SORT_LENGTH: usize = 2 * SORTED_BYTES;
 
 /// The dialect of one server.
 pub struct Mysql {
@@ -329,6 +331,11 @@ impl Dialect for Mysql {
         key.is_name() || key.is_text()
     }
 
+    /// MariaDB gives the least of a constant, or of what is never NULL, where a left join has only NULL for it.
+    fn merges_exactly(&self) -> bool {
+        false
+    }
+
     fn order(&self, key: &Operand, descending: bool, nulls_first: bool) -> Sql {
         let mut term = Sql::default();
         // NULL is the least value unless said otherwise.
@@ -398,8 +405,8 @@ impl Dialect for Mysql {
         });
         // What is no year of a calendar becomes more than an INT holds.
         let sql = Sql::of(
-            "IF({}, 10000000000, {}({}))",
-            &[&is_no_date(&operand.sql), &name, &operand.sql],
+            "(CASE WHEN {} THEN {}({}) WHEN NOT ({} <=> NULL) THEN 10000000000 END)",
+            &[&is_date(&operand.sql), &name, &operand.sql, &operand.sql],
         );
         Operand::typed(sql, &DataType::Int32)
     }
@@ -421,7 +428,7 @@ impl Dialect for Mysql {
             "DATETIME(6)"
         });
         // What is no date is left as it is, and refused when it is read.
-        let sql = Sql::of("IF({}, {}, CAST({} AS {}))", &[&is_no_date(day), day, &cut, &kind]);
+        let sql = Sql::of("IF({}, CAST({} AS {}), {})", &[&is_date(day), &cut, &kind, day]);
         Operand::typed(sql, &operand.data_type)
     }
 
@@ -439,7 +446,61 @@ impl Dialect for Mysql {
     }
 }
 
-/// Whether `day` is one that no calendar has, such as 0000-00-00.
-fn is_no_date(day: &Sql) -> Sql {
-    Sql::of("(LAST_DAY({}) <=> NULL AND NOT ({} <=> NULL))", &[day, day])
+/// Whether `day` is a day of its month: 0000-00-00 and 2000-02-30 are not.
+fn is_date(day: &Sql) -> Sql {
+    Sql::of("DAYOFMONTH({}) BETWEEN 1 AND DAYOFMONTH(LAST_DAY({}))", &[day, day])
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which columns are sorted and grouped by whole.
+
+    use std::sync::Arc;
+
+    use caliber_connector_spi::{RemoteColumn, RemoteTable};
+
+    use super::*;
+
+    #[test]
+    fn short_columns() {
+        let check = |native: &str, is_whole: bool| {
+            let column = RemoteColumn {
+                name: "c".to_owned(),
+                data_type: DataType::Utf8,
+                nullable: true,
+                native_type: native.to_owned(),
+                comment: None,
+                comparable: true,
+            };
+            let table = RemoteTable {
+                name: "t".to_owned(),
+                namespace: None,
+                is_view: false,
+                columns: vec![column],
+                primary_key: vec![],
+                unique_keys: vec![],
+                foreign_keys: vec![],
+                comment: None,
+                rows_estimate: None,
+            };
+            let output = OutputColumn {
+                data_type: DataType::Utf8,
+                nullable: true,
+                comparable: true,
+                origin: Some((Arc::new(table), 0)),
+            };
+            assert_eq!(is_short(&output), is_whole, "{native}");
+        };
+        check("varchar(60) character set utf8mb4 collate utf8mb4_bin", true);
+        check("char(255) character set latin1 collate latin1_bin", true);
+        check("varchar(256) character set utf8mb4 collate utf8mb4_bin", true);
+        check("varchar(257) character set utf8mb4 collate utf8mb4_bin", false);
+        check("tinytext character set utf8mb4 collate utf8mb4_bin", true);
+        check("text character set utf8mb4 collate utf8mb4_bin", false);
+        check("longtext character set utf8mb4 collate utf8mb4_bin", false);
+        check("enum('a','b') character set utf8mb4 collate utf8mb4_bin", true);
+        check("binary(4)", true);
+        check("varbinary(1025)", false);
+        check("blob", false);
+    }
 }

@@ -11,7 +11,7 @@ use caliber_connector_spi::{ConnectorError, ErrorClass, SourceSpec};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
-use super::dialect::SORTED_BYTES;
+use super::dialect::SORT_LENGTH;
 use super::failure::failure;
 use crate::pool::Connect;
 
@@ -118,7 +118,7 @@ impl Sessions {
         conn.query_drop(format!(
             "SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', sql_auto_is_null = 0, \
              sql_select_limit = 18446744073709551615, net_write_timeout = 31536000, \
-             max_sort_length = {SORTED_BYTES}"
+             max_sort_length = {SORT_LENGTH}"
         ))
         .await
         .map_err(failed)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 
 use super::dialect::{Call, Dialect};
+use super::select::{Block, Subquery};
 use super::sql::chain;
 use super::{Form, Operand, Sql};
 use crate::{Aggregate, Expr, JoinKind, Relation, RemoteTable, SortKey};
@@ -22,106 +23,18 @@ const TWICE_MAX: usize = 200;
 pub(super) struct Renderer<'a> {
     pub(super) dialect: &'a dyn Dialect,
     aliases: usize,
-}
-
-/// A SELECT under construction.
-#[derive(Debug, Default)]
-struct Block {
-    from: Sql,
-    /// Whether `from` has a JOIN in it.
-    joins: bool,
-    filters: Vec<Sql>,
-    columns: Vec<Operand>,
-    /// What is grouped by; with no key, all rows are one group.
-    groups: Option<Vec<Sql>>,
-    /// Whether the database's HAVING cannot speak of the keys.
-    has_silent_key: bool,
-    having: Vec<Sql>,
-    order: Vec<Sql>,
-    rows: Option<u64>,
-}
-
-impl Block {
-    /// Whether rows still come one by one from FROM and WHERE.
-    fn is_open(&self) -> bool {
-        self.groups.is_none() && self.rows.is_none()
-    }
-
-    fn names(&self, name: impl Fn(usize) -> Option<String>, dialect: &dyn Dialect) -> Vec<Sql> {
-        let select = |(at, operand): (usize, &Operand)| {
-            let mut sql = dialect.select(operand);
-            if let Some(name) = name(at) {
-                sql.push(" AS ");
-                sql.push(&name);
-            }
-            sql
-        };
-        self.columns.iter().enumerate().map(select).collect()
-    }
-
-    /// The statement that selects `list`.
-    fn select(&self, list: &[Sql]) -> Sql {
-        let mut sql = Sql::text("SELECT ");
-        match (list, &self.groups) {
-            // Rows without columns; where all rows are one group, only an aggregate makes them one row.
-            ([], Some(keys)) if keys.is_empty() => sql.push("count(*)"),
-            ([], _) => sql.push("1"),
-            _ => sql.append(&Sql::joined(list, ", ")),
-        }
-        sql.push(" FROM ");
-        sql.append(&self.from);
-        let mut clause = |word: &str, parts: &[Sql], between: &'static str| {
-            if !parts.is_empty() {
-                sql.push(word);
-                sql.append(&Sql::joined(parts, between));
-            }
-        };
-        clause(" WHERE ", &self.filters, " AND ");
-        clause(" GROUP BY ", self.groups.as_deref().unwrap_or_default(), ", ");
-        clause(" HAVING ", &self.having, " AND ");
-        clause(" ORDER BY ", &self.order, ", ");
-        if let Some(rows) = self.rows {
-            // No table has as many rows as would overflow here.
-            sql.push(&format!(" LIMIT {}", rows.min(i64::MAX.unsigned_abs())));
-        }
-        sql
-    }
-}
-
-/// A relation of one column, to be looked up in.
-pub struct Subquery<'a> {
-    dialect: &'a dyn Dialect,
-    block: Block,
-    column: Operand,
-}
-
-impl Subquery<'_> {
-    /// Its column.
-    pub fn column(&self) -> &Operand {
-        &self.column
-    }
-
-    /// The SELECT that gives `column`, made of [`Subquery::column`].
-    pub fn selecting(&self, column: &Sql) -> Sql {
-        self.block.select(std::slice::from_ref(column))
-    }
-
-    /// `EXISTS` a row for which `needle` equals the column.
-    pub fn holding(&self, needle: &Operand) -> Sql {
-        let mut filters = self.block.filters.clone();
-        filters.push(self.dialect.compare(&self.column, crate::Comparison::Equal, needle));
-        let block = Block {
-            from: self.block.from.clone(),
-            filters,
-            ..Block::default()
-        };
-        Sql::of("EXISTS ({})", &[&block.select(&[])])
-    }
+    /// How the names of computed columns begin, and no column's of a table does: where two columns that a SELECT can see
+    /// have one name, MariaDB may take one for the other.
+    prefix: String,
 }
 
 /// The whole statement.
 pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
-    let mut renderer = Renderer { dialect, aliases: 0 };
+    let mut renderer = Renderer {
+        dialect,
+        aliases: 0,
+        prefix: prefix(root),
+    };
     let everything = vec![true; root.columns().len()];
     let block = renderer.block(root, &everything);
     let name = |at: usize| {
@@ -129,9 +42,30 @@ pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
             let selected = dialect.select(operand);
             matches!(operand.form, Form::Column(..)) && selected.is_text_of(&operand.sql)
         });
-        (!is_name).then(|| format!("c{at}"))
+        (!is_name).then(|| format!("{}{at}", renderer.prefix))
     };
     block.select(&block.names(name, dialect))
+}
+
+/// `c`, as often as it takes.
+fn prefix(root: &Relation) -> String {
+    let mut prefix = "c".to_owned();
+    let tables = root.tables();
+    let is_taken = |prefix: &str| {
+        let mut columns = tables.iter().flat_map(|table| &table.columns);
+        columns.any(|column| begins_with_number(&column.name, prefix))
+    };
+    while is_taken(&prefix) {
+        prefix.push('c');
+    }
+    prefix
+}
+
+fn begins_with_number(name: &str, prefix: &str) -> bool {
+    let parts = name.split_at_checked(prefix.len());
+    parts.is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(prefix) && rest.starts_with(|character: char| character.is_ascii_digit())
+    })
 }
 
 /// Adds the columns of `expr` to those needed.
@@ -155,6 +89,12 @@ fn is_needed(needed: &[bool], at: usize) -> bool {
     needed.get(at).copied().unwrap_or(false)
 }
 
+fn has_query(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.visit(&mut |part| found |= matches!(part, Expr::InQuery { .. }));
+    found
+}
+
 /// What stands for a column that nothing uses.
 fn unused() -> Operand {
     Operand::loose(Sql::text("NULL"), &DataType::Null)
@@ -167,6 +107,11 @@ impl<'d> Renderer<'d> {
         alias
     }
 
+    /// The name of a column of the derived table `alias`: no other's of the statement.
+    fn column_name(&self, alias: &str, at: usize) -> String {
+        format!("{}{}_{at}", self.prefix, alias.trim_start_matches('t'))
+    }
+
     /// The block of `relation`. Of its columns, those not in `needed` may be anything.
     fn block(&mut self, relation: &Relation, needed: &[bool]) -> Block {
         match relation {
@@ -175,7 +120,9 @@ impl<'d> Renderer<'d> {
                 let mut below = needed.to_vec();
                 need(&mut below, predicate);
                 let mut block = self.block(input, &below);
-                if block.rows.is_some() || block.has_silent_key {
+                // MariaDB finds nothing for an aggregate that HAVING looks up in a subquery.
+                let is_unsafe_having = block.groups.is_some() && (block.has_silent_key || has_query(predicate));
+                if block.rows.is_some() || is_unsafe_having {
                     block = self.close(block, &below);
                 }
                 block = self.ready(block, &below, &[predicate]);
@@ -238,6 +185,11 @@ impl<'d> Renderer<'d> {
             // The order of a derived table means nothing.
             block.order.clear();
         }
+        let is_computed = |(at, operand): (usize, &Operand)| is_needed(needed, at) && !operand.is_name();
+        if block.is_open() && !self.dialect.merges_exactly() && block.columns.iter().enumerate().any(is_computed) {
+            // All rows; but with a LIMIT the table is not merged into what is around it.
+            block.rows = Some(u64::MAX);
+        }
         let alias = self.alias();
         let mut list = Vec::new();
         let mut columns = Vec::new();
@@ -252,9 +204,10 @@ impl<'d> Renderer<'d> {
                 Form::Column(table, index) if selected.is_text_of(&operand.sql) => Form::Column(table.clone(), *index),
                 _ => Form::Derived,
             };
-            list.push(Sql::of("{} AS {}", &[&selected, &Sql::text(format!("c{at}"))]));
+            let name = self.column_name(&alias, at);
+            list.push(Sql::of("{} AS {}", &[&selected, &Sql::text(name.as_str())]));
             columns.push(Operand {
-                sql: Sql::text(format!("{alias}.c{at}")),
+                sql: Sql::text(format!("{alias}.{name}")),
                 data_type: operand.data_type.clone(),
                 form,
                 nullable: operand.nullable,
@@ -482,12 +435,15 @@ impl<'d> Renderer<'d> {
                 if is_needed(needed, at) {
                     let operand = self.dialect.checked(operand);
                     let selected = self.dialect.united(&operand);
-                    list.push(Sql::of("{} AS {}", &[&selected, &Sql::text(format!("c{at}"))]));
+                    list.push(Sql::of(
+                        "{} AS {}",
+                        &[&selected, &Sql::text(self.column_name(&alias, at))],
+                    ));
                 }
                 match columns.get_mut(at) {
                     Some(known) => known.nullable |= operand.nullable,
                     None => columns.push(Operand {
-                        sql: Sql::text(format!("{alias}.c{at}")),
+                        sql: Sql::text(format!("{alias}.{}", self.column_name(&alias, at))),
                         data_type: operand.data_type.clone(),
                         form: Form::Derived,
                         nullable: operand.nullable,

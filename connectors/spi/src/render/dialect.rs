@@ -99,6 +99,11 @@ pub trait Dialect {
         true
     }
 
+    /// Whether a derived table that the database merges into the SELECT around it still gives the same.
+    fn merges_exactly(&self) -> bool {
+        true
+    }
+
     /// One key of ORDER BY (it may be several terms), text by bytes.
     fn order(&self, key: &Operand, descending: bool, nulls_first: bool) -> Sql {
         let direction = match (descending, nulls_first) {

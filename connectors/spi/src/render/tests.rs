@@ -329,8 +329,8 @@ fn joins_share_a_select_and_keep_their_conditions_where_they_are_exact() {
     };
     check(
         &pick(join(JoinKind::Left, Box::new(constant)), &[0, 4]),
-        "SELECT t0.[id], t2.c1 AS c1 FROM [public].[order] AS t0 \
-         LEFT JOIN (SELECT t1.[id] AS c0, ? AS c1 FROM [public].[order] AS t1) AS t2 ON (t0.[id] = t2.c0) WHERE (t0.[id] < ?)",
+        "SELECT t0.[id], t2.c2_1 AS c1 FROM [public].[order] AS t0 \
+         LEFT JOIN (SELECT t1.[id] AS c2_0, ? AS c2_1 FROM [public].[order] AS t1) AS t2 ON (t0.[id] = t2.c2_0) WHERE (t0.[id] < ?)",
         &[Value::Int(1), Value::Int(5)],
     );
     check(
@@ -356,8 +356,8 @@ fn what_comes_too_late_for_a_select_closes_it() {
             input: Box::new(filtered),
             columns: vec![Expr::Column(0)],
         }),
-        "SELECT t1.c0 FROM (SELECT t0.[id] AS c0, t0.[name] AS c1 FROM [public].[order] AS t0 LIMIT 10) AS t1 \
-         WHERE (t1.c1 <> ? AND BIN(t1.c1) <> BIN(?))",
+        "SELECT t1.c1_0 FROM (SELECT t0.[id] AS c1_0, t0.[name] AS c1_1 FROM [public].[order] AS t0 LIMIT 10) AS t1 \
+         WHERE (t1.c1_1 <> ? AND BIN(t1.c1_1) <> BIN(?))",
         &[Value::Text("a".into()), Value::Text("a".into())],
     );
     let all = Relation::Aggregate {
@@ -387,8 +387,8 @@ fn what_comes_too_late_for_a_select_closes_it() {
             input: Box::new(union),
             columns: vec![Expr::Column(2)],
         }),
-        "SELECT t0.c2 AS c0 FROM (SELECT TEXT(t1.[amount]) AS c2 FROM [public].[order] AS t1 \
-         UNION ALL SELECT t3.c2 AS c2 FROM (SELECT TEXT(t2.[amount]) AS c2 FROM [public].[order] AS t2 LIMIT 10) AS t3) AS t0",
+        "SELECT t0.c0_2 AS c0 FROM (SELECT TEXT(t1.[amount]) AS c0_2 FROM [public].[order] AS t1 \
+         UNION ALL SELECT t3.c3_2 AS c0_2 FROM (SELECT TEXT(t2.[amount]) AS c3_2 FROM [public].[order] AS t2 LIMIT 10) AS t3) AS t0",
         &[],
     );
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use caliber_connector_spi::{
-    Aggregate, AggregateFunction, Arithmetic, Capabilities, Comparison, DatePart, Expr, JoinKind, OutputColumn,
-    Relation, RemoteTable, SortKey, Value,
+    Arithmetic, Capabilities, Comparison, DatePart, Expr, JoinKind, OutputColumn, Relation, RemoteTable, Value,
 };
 
 use super::is_known;
 use super::local::Row;
+
+mod grouped;
 
 /// Draws relations over one table and itself.
 pub struct Generator<'a> {
@@ -33,7 +34,7 @@ const PARTS: [DatePart; 4] = [DatePart::Year, DatePart::Quarter, DatePart::Month
 
 impl Generator<'_> {
     /// A number below `most`.
-    fn below(&mut self, most: usize) -> usize {
+    pub(super) fn below(&mut self, most: usize) -> usize {
         // xorshift64*
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
@@ -42,11 +43,11 @@ impl Generator<'_> {
         usize::try_from(drawn).expect("fits") % most.max(1)
     }
 
-    fn chance(&mut self, of: usize) -> bool {
+    pub(super) fn chance(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         let at = self.below(from.len());
         from[at].clone()
     }
@@ -114,6 +115,9 @@ impl Generator<'_> {
 
     /// A value that some row has in a column of the type.
     fn value(&mut self, data_type: &DataType) -> Option<Value> {
+        if !is_known(data_type) {
+            return None;
+        }
         let columns: Vec<usize> = (0..self.table.columns.len())
             .filter(|index| self.table.columns[*index].data_type == *data_type)
             .collect();
@@ -130,7 +134,7 @@ impl Generator<'_> {
     }
 
     /// A predicate that the source evaluates.
-    fn predicate(&mut self, below: &[OutputColumn], depth: usize) -> Option<Expr> {
+    pub(super) fn predicate(&mut self, below: &[OutputColumn], depth: usize) -> Option<Expr> {
         (0..8).find_map(|_| {
             let predicate = self.any_predicate(below, depth)?;
             self.capabilities.evaluates(&predicate, below).then_some(predicate)
@@ -226,7 +230,7 @@ impl Generator<'_> {
     }
 
     /// A column or a function of one.
-    fn operand(&mut self, below: &[OutputColumn], depth: usize) -> Expr {
+    pub(super) fn operand(&mut self, below: &[OutputColumn], depth: usize) -> Expr {
         let column = self.below(below.len());
         let operand = Expr::Column(column);
         if depth == 0 || !self.chance(3) {
@@ -390,107 +394,6 @@ impl Generator<'_> {
             inputs.swap(0, 1);
         }
         Some(Relation::Union { inputs })
-    }
-
-    fn aggregate(&mut self, input: &Relation) -> Option<Relation> {
-        let below = input.columns();
-        let mut keys = Vec::new();
-        for _ in 0..self.below(4) {
-            keys.push(self.operand(&below, 1));
-        }
-        let mut aggregates = Vec::new();
-        for _ in 0..1 + self.below(3) {
-            let argument = self.operand(&below, 2);
-            let of = argument.data_type(&below);
-            let function = self.pick(&[
-                AggregateFunction::Count,
-                AggregateFunction::Sum,
-                AggregateFunction::Min,
-                AggregateFunction::Max,
-            ]);
-            let data_type = match (function, &of) {
-                (AggregateFunction::Count, _) => DataType::Int64,
-                (AggregateFunction::Sum, DataType::Decimal128(precision, scale)) => {
-                    DataType::Decimal128((precision + 10).min(38), *scale)
-                }
-                (AggregateFunction::Sum, of) if of.is_unsigned_integer() => DataType::UInt64,
-                (AggregateFunction::Sum, _) => DataType::Int64,
-                (AggregateFunction::Min | AggregateFunction::Max, of) => of.clone(),
-            };
-            let is_count = function == AggregateFunction::Count;
-            let filter = if self.chance(3) {
-                self.predicate(&below, 1)
-            } else {
-                None
-            };
-            let one = Aggregate {
-                function,
-                argument: (!is_count || self.chance(2)).then_some(argument),
-                distinct: false,
-                filter,
-                data_type,
-            };
-            let distinct = is_count && one.argument.is_some() && self.chance(2);
-            let one = Aggregate { distinct, ..one };
-            let alone = Relation::Aggregate {
-                input: Box::new(input.clone()),
-                keys: vec![],
-                aggregates: vec![one.clone()],
-            };
-            if self.capabilities.runs(&alone).is_ok() {
-                aggregates.push(one);
-            }
-        }
-        keys.retain(|key| {
-            let alone = Relation::Aggregate {
-                input: Box::new(input.clone()),
-                keys: vec![key.clone()],
-                aggregates: vec![],
-            };
-            self.capabilities.runs(&alone).is_ok()
-        });
-        (!(keys.is_empty() && aggregates.is_empty())).then(|| Relation::Aggregate {
-            input: Box::new(input.clone()),
-            keys,
-            aggregates,
-        })
-    }
-
-    fn key(&mut self, expr: Expr) -> SortKey {
-        SortKey {
-            expr,
-            descending: self.chance(2),
-            nulls_first: self.chance(2),
-        }
-    }
-
-    fn sort(&mut self, input: &Relation) -> Option<Relation> {
-        let below = input.columns();
-        let mut keys = Vec::new();
-        for _ in 0..=self.below(2) {
-            let operand = self.operand(&below, 1);
-            keys.push(self.key(operand));
-        }
-        let rows = self.pick(&[None, Some(0), Some(3), Some(20), Some(1_000)]);
-        Some(Relation::Sort {
-            input: Box::new(input.clone()),
-            keys,
-            rows,
-        })
-    }
-
-    /// Rows that tie in every column are the same row: so the first of them are one answer, wherever they stand.
-    fn first_of_a_total_order(&mut self, input: &Relation) -> Option<Relation> {
-        let mut keys = Vec::new();
-        for index in 0..input.columns().len() {
-            keys.push(self.key(Expr::Column(index)));
-        }
-        let rows = Some(u64::try_from(1 + self.below(30)).expect("fits"));
-        Some(Relation::Sort {
-            input: Box::new(input.clone()),
-            keys,
-            rows,
-        })
     }
 }
 
