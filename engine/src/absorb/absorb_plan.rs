@@ -9,7 +9,7 @@ use std::sync::Arc;
 use caliber_connector_spi::JoinKind;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{JoinType, NullEquality, TableReference};
+use datafusion::common::{Dependency, JoinType, NullEquality, TableReference};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 use super::absorbed_table::AbsorbedTable;
 use super::estimate;
 use super::governed_relation::governed_relation;
+use super::join_region::is_region;
 use super::remote_plan::RemotePlan;
 use super::split_average::split_averages;
 use super::translate::Why;
@@ -70,6 +71,19 @@ impl Node {
                     statistics_requests: BTreeSet::new(),
                 })
             }
+        }
+    }
+
+    /// Whether no two rows agree on all of `columns`.
+    pub fn is_unique_on(&self, columns: &[usize]) -> bool {
+        match self {
+            Node::Remote(remote) => remote.is_unique_on(columns),
+            Node::Local(plan) => plan.schema().functional_dependencies().iter().any(|dependency| {
+                dependency.mode == Dependency::Single
+                    && !dependency.nullable
+                    && dependency.target_indices.len() == plan.schema().fields().len()
+                    && dependency.source_indices.iter().all(|at| columns.contains(at))
+            }),
         }
     }
 
@@ -135,7 +149,7 @@ impl Absorber {
             LogicalPlan::Projection(projection) => self.projection(plan, projection),
             LogicalPlan::Filter(filter) => self.filter(plan, filter),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(plan, aggregate),
-            LogicalPlan::Join(join) if is_inner(join) => self.region(plan),
+            LogicalPlan::Join(join) if is_region(join) => self.region(plan),
             LogicalPlan::Join(join) => {
                 let left = self.node(&join.left)?;
                 let right = self.node(&join.right)?;

@@ -80,7 +80,7 @@ impl Class {
         Self { members, distinct: 1.0 }
     }
 
-    /// Guesses how many values there are: as many as the smallest table has rows whose key it is, else as many as any side
+    /// Guesses how many values there are: as many as the largest table has rows whose key it is, else as many as any side
     /// may hold.
     pub fn measure(&mut self, units: &[Unit]) {
         let mut key: Option<f64> = None;
@@ -91,9 +91,13 @@ impl Class {
                 Node::Remote(remote) => {
                     let distinct = remote.estimate.distinct.get(*at).copied().unwrap_or(10.0);
                     if remote.is_unique_on(&[*at]) {
-                        key = Some(key.map_or(distinct, |known: f64| known.min(distinct)));
+                        key = Some(key.map_or(distinct, |known: f64| known.max(distinct)));
                     }
                     most = most.max(distinct);
+                }
+                Node::Local(_) if unit.node.is_unique_on(&[*at]) => {
+                    let rows = unit.rows();
+                    key = Some(key.map_or(rows, |known: f64| known.max(rows)));
                 }
                 Node::Local(_) => most = most.max(unit.rows() / 10.0),
             }

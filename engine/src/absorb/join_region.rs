@@ -39,12 +39,13 @@ pub(super) type Place = (usize, usize);
 impl Absorber {
     /// An inner join and all inner joins below it.
     pub fn region(&mut self, plan: &LogicalPlan) -> Result<Node> {
-        let mut region = Region {
-            sides: Vec::new(),
-            classes: Vec::new(),
-            conditions: Vec::new(),
-        };
+        let mut region = Region::new();
         let outputs = self.flatten(plan, &mut region)?;
+        self.finish(region, outputs, plan)
+    }
+
+    /// The region, joined, with the columns that `plan` has.
+    fn finish(&mut self, region: Region, outputs: Vec<Column>, plan: &LogicalPlan) -> Result<Node> {
         let joined = self.joined(region)?;
         let exprs: Vec<Expr> = outputs
             .into_iter()
@@ -110,11 +111,7 @@ impl Absorber {
                 });
                 found.collect::<Option<Vec<_>>>().ok_or_else(lost)
             }
-            LogicalPlan::Join(join)
-                if matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti) && leads_to_join(&join.left) =>
-            {
-                self.sink(plan, join, region)
-            }
+            LogicalPlan::Join(join) if Existence::of(join).is_some() => self.existence(plan, join, region),
             other => self.side(other, region),
         }
     }
@@ -122,8 +119,11 @@ impl Absorber {
     /// A side of its own.
     fn side(&mut self, plan: &LogicalPlan, region: &mut Region) -> Result<Vec<Column>> {
         let node = self.node(plan)?;
+        self.as_side(node, plan.schema().fields().len(), region)
+    }
+
+    fn as_side(&mut self, node: Node, width: usize, region: &mut Region) -> Result<Vec<Column>> {
         let (alias, node) = self.named(node)?;
-        let width = plan.schema().fields().len();
         region.sides.push(Side {
             alias: alias.clone(),
             node: Some(node),
@@ -132,43 +132,60 @@ impl Absorber {
         Ok((0..width).map(|at| column(&alias, at)).collect())
     }
 
-    /// A semi or anti join over a region: of the one side that its condition concerns, or else a side of the region itself.
-    fn sink(&mut self, plan: &LogicalPlan, join: &Join, region: &mut Region) -> Result<Vec<Column>> {
-        let mut inner = Region {
-            sides: Vec::new(),
-            classes: Vec::new(),
-            conditions: Vec::new(),
+    /// A semi or anti join. Where there is at most one partner a semi join is an inner one; else it belongs to the one side its
+    /// condition concerns, or is a side itself.
+    fn existence(&mut self, plan: &LogicalPlan, join: &Join, region: &mut Region) -> Result<Vec<Column>> {
+        let Some(existence) = Existence::of(join) else {
+            return self.side(plan, region);
         };
-        let aliases = self.aliases;
-        let columns = self.flatten(&join.left, &mut inner)?;
-        let left_schema = join.left.schema();
+        let other = self.node(existence.other)?;
+        let schema = existence.other.schema();
+        let partner: Option<Vec<usize>> = existence
+            .on
+            .iter()
+            .map(|(_, right)| plain(right).and_then(|column| schema.maybe_index_of_column(column)))
+            .collect();
+        let is_one = partner.is_some_and(|columns| other.is_unique_on(&columns));
+        let kept = existence.kept;
+        if is_one && existence.join_type == JoinType::LeftSemi {
+            let columns = self.flatten(kept, region)?;
+            let others = self.as_side(other, schema.fields().len(), region)?;
+            let conditions = existence.on.iter().map(|(l, r)| l.clone().eq(r.clone()));
+            for condition in conditions.chain(join.filter.iter().cloned()) {
+                let condition = replaced(&condition, &|used| {
+                    let left = kept.schema().maybe_index_of_column(used);
+                    let left = left.and_then(|at| columns.get(at)).cloned();
+                    left.or_else(|| others.get(schema.maybe_index_of_column(used)?).cloned())
+                })?;
+                region.add(condition);
+            }
+            return Ok(columns);
+        }
+        let mut inner = Region::new();
+        let columns = self.flatten(kept, &mut inner)?;
         let mut concerned = BTreeSet::new();
-        let exprs = join.on.iter().map(|(left, _)| left).chain(&join.filter);
+        let exprs = existence.on.iter().map(|(left, _)| left).chain(&join.filter);
         for used in exprs.flat_map(|expr| expr.column_refs()) {
-            if let Some(column) = left_schema.maybe_index_of_column(used).and_then(|at| columns.get(at)) {
+            if let Some(column) = kept.schema().maybe_index_of_column(used).and_then(|at| columns.get(at)) {
                 concerned.extend(inner.place(column).map(|(side, _)| side));
             }
         }
         let only = concerned.iter().next().copied().filter(|_| concerned.len() == 1);
         let Some(at) = only else {
-            self.aliases = aliases;
-            return self.side(plan, region);
+            let left = self.finish(inner, columns, kept)?;
+            let logical = existence.join(kept, existence.other, existence.on.clone(), join.filter.clone())?;
+            let joined = self.join(left, other, &logical, plan.clone())?;
+            return self.as_side(joined, plan.schema().fields().len(), region);
         };
-        let right = self.node(&join.right)?;
-        let (right_alias, right) = self.named(right)?;
-        let right_schema = join.right.schema();
+        let (alias, other) = self.named(other)?;
         let moved = |expr: &Expr| -> Result<Expr> {
-            let right_columns: Vec<Column> = (0..right_schema.fields().len())
-                .map(|at| column(&right_alias, at))
-                .collect();
-            replaced(expr, &|column| {
-                let left = left_schema.maybe_index_of_column(column);
-                let found = left.and_then(|at| columns.get(at)).cloned();
-                let found = found.or_else(|| right_columns.get(right_schema.maybe_index_of_column(column)?).cloned());
-                found
+            replaced(expr, &|used| {
+                let left = kept.schema().maybe_index_of_column(used);
+                let left = left.and_then(|at| columns.get(at)).cloned();
+                left.or_else(|| Some(column(&alias, schema.maybe_index_of_column(used)?)))
             })
         };
-        let on = join
+        let on = existence
             .on
             .iter()
             .map(|(l, r)| Ok((moved(l)?, moved(r)?)))
@@ -176,17 +193,8 @@ impl Absorber {
         let filter = join.filter.as_ref().map(&moved).transpose()?;
         let side = inner.sides.get_mut(at).ok_or_else(lost)?;
         let left = side.node.take().ok_or_else(lost)?;
-        let logical = Join::try_new(
-            Arc::new(original(&left)),
-            Arc::new(original(&right)),
-            on,
-            filter,
-            join.join_type,
-            JoinConstraint::On,
-            join.null_equality,
-            join.null_aware,
-        )?;
-        let joined = self.join(left, right, &logical, LogicalPlan::Join(logical.clone()))?;
+        let logical = existence.join(&original(&left), &original(&other), on, filter)?;
+        let joined = self.join(left, other, &logical, LogicalPlan::Join(logical.clone()))?;
         side.node = Some(joined);
         region.take_in(inner);
         Ok(columns)
@@ -377,7 +385,63 @@ impl Absorber {
     }
 }
 
+/// A semi or anti join, the side whose rows come out on the left.
+struct Existence<'a> {
+    kept: &'a LogicalPlan,
+    other: &'a LogicalPlan,
+    on: Vec<(Expr, Expr)>,
+    join_type: JoinType,
+}
+
+impl<'a> Existence<'a> {
+    fn of(join: &'a Join) -> Option<Self> {
+        if join.null_equality != NullEquality::NullEqualsNothing || join.null_aware {
+            return None;
+        }
+        let (join_type, is_swapped) = match join.join_type {
+            JoinType::LeftSemi => (JoinType::LeftSemi, false),
+            JoinType::LeftAnti => (JoinType::LeftAnti, false),
+            JoinType::RightSemi => (JoinType::LeftSemi, true),
+            JoinType::RightAnti => (JoinType::LeftAnti, true),
+            _ => return None,
+        };
+        let (kept, other, on) = if is_swapped {
+            let on = join.on.iter().map(|(left, right)| (right.clone(), left.clone()));
+            (&join.right, &join.left, on.collect())
+        } else {
+            (&join.left, &join.right, join.on.clone())
+        };
+        Some(Self {
+            kept,
+            other,
+            on,
+            join_type,
+        })
+    }
+
+    fn join(&self, kept: &LogicalPlan, other: &LogicalPlan, on: Vec<(Expr, Expr)>, filter: Option<Expr>) -> Result<Join> {
+        Join::try_new(
+            Arc::new(kept.clone()),
+            Arc::new(other.clone()),
+            on,
+            filter,
+            self.join_type,
+            JoinConstraint::On,
+            NullEquality::NullEqualsNothing,
+            false,
+        )
+    }
+}
+
 impl Region {
+    fn new() -> Self {
+        Self {
+            sides: Vec::new(),
+            classes: Vec::new(),
+            conditions: Vec::new(),
+        }
+    }
+
     fn place(&self, column: &Column) -> Option<Place> {
         let alias = column.relation.as_ref()?.table();
         let side = self.sides.iter().position(|side| side.alias == alias)?;
@@ -432,6 +496,11 @@ impl Region {
         );
         self.conditions.extend(other.conditions);
     }
+}
+
+/// Whether a join is one of those that are taken apart.
+pub(super) fn is_region(join: &Join) -> bool {
+    is_inner(join) || Existence::of(join).is_some()
 }
 
 /// The plan a node stands for.
@@ -504,8 +573,7 @@ fn logical_join(left: &LogicalPlan, right: &LogicalPlan, conditions: &[Expr]) ->
 fn leads_to_join(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Join(join) => {
-            is_inner(join)
-                || matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti) && leads_to_join(&join.left)
+            is_inner(join) || Existence::of(join).is_some()
         }
         LogicalPlan::Filter(filter) => leads_to_join(&filter.input),
         LogicalPlan::SubqueryAlias(alias) => leads_to_join(&alias.input),
