@@ -66,6 +66,8 @@ pub struct RemoteColumn {
     /// Whether comparing this column at the source can be made exact (bytewise for text, no lossy class).
     /// Where it is false, no predicate on the column is pushed.
     pub comparable: bool,
+    /// The source's own estimate of how many different values it holds, NULL apart.
+    pub distinct_estimate: Option<u64>,
 }
 
 /// `columns` of this table reference `target_columns` of `target`, in the same source.

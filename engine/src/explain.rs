@@ -55,8 +55,17 @@ pub(crate) fn explain(
 /// A statement that stands for a part of the plan.
 fn explain_absorbed(scan: &AbsorbedScanExec, full: bool, text: &mut String) {
     let remote = &scan.remote;
-    let tables: Vec<String> = remote.reads.iter().map(|read| read.enforcement.name.to_string()).collect();
-    let _ = writeln!(text, "  {}: one statement over {}", remote.source.name, tables.join(", "));
+    let tables: Vec<String> = remote
+        .reads
+        .iter()
+        .map(|read| read.enforcement.name.to_string())
+        .collect();
+    let _ = writeln!(
+        text,
+        "  {}: one statement over {}",
+        remote.source.name,
+        tables.join(", ")
+    );
     for binding in &scan.bindings {
         if let Some(field) = scan.schema().fields().get(binding.column) {
             let _ = writeln!(text, "    with the keys of a join: {}", field.name());

@@ -35,7 +35,10 @@ pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 pub(crate) fn physical_rules(pushdown: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     // Before partitions are chosen.
-    let early = rules.iter().position(|rule| rule.name() == "join_selection").map_or(0, |at| at + 1);
+    let early = rules
+        .iter()
+        .position(|rule| rule.name() == "join_selection")
+        .map_or(0, |at| at + 1);
     if pushdown {
         rules.insert(early, Arc::new(BuildOnFewer));
     }

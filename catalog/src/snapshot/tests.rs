@@ -37,6 +37,7 @@ fn table(text: &str, foreign: &[(&str, &str, &str)]) -> RemoteTable {
             },
             comment: None,
             comparable: true,
+            distinct_estimate: None,
         })
         .collect();
     RemoteTable {

@@ -448,6 +448,7 @@ mod tests {
             native_type: name.to_owned(),
             comment: None,
             comparable,
+            distinct_estimate: None,
         };
         let columns = vec![
             column("number", DataType::Int32, true),

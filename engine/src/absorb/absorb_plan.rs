@@ -165,7 +165,9 @@ impl Absorber {
     /// The node as it is, over inputs that are absorbed each for itself.
     fn local(&mut self, plan: &LogicalPlan) -> Result<Node> {
         let plan = plan.clone();
-        let absorbed = plan.map_children(|child| Ok(Transformed::yes(self.absorb(&child)?)))?.data;
+        let absorbed = plan
+            .map_children(|child| Ok(Transformed::yes(self.absorb(&child)?)))?
+            .data;
         self.subqueries(absorbed).map(Node::Local)
     }
 
@@ -205,9 +207,7 @@ impl Absorber {
 
     fn alias(&mut self, plan: &LogicalPlan, alias: &SubqueryAlias) -> Result<Node> {
         Ok(match self.node(&alias.input)? {
-            Node::Remote(remote) => {
-                Node::Remote(Box::new(remote.renamed(Arc::clone(&alias.schema), plan.clone())))
-            }
+            Node::Remote(remote) => Node::Remote(Box::new(remote.renamed(Arc::clone(&alias.schema), plan.clone()))),
             Node::Local(input) => {
                 let mut local = alias.clone();
                 local.input = Arc::new(input);

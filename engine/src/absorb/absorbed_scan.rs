@@ -98,7 +98,9 @@ impl AbsorbedScanExec {
             relation = with_keys(&relation, &late.token, &keys.as_type(late.token.data_type())?);
         }
         for binding in bindings {
-            let Some(keys) = binding.keys(context).await? else { continue };
+            let Some(keys) = binding.keys(context).await? else {
+                continue;
+            };
             if keys.array.is_empty() {
                 return Ok(Some(Sent::Nothing));
             }

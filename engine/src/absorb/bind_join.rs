@@ -58,7 +58,10 @@ impl PhysicalOptimizerRule for BuildOnFewer {
                 return Ok(Transformed::no(node));
             };
             if is_bindable(join) && places(join) > 0 {
-                let whole = join.builder().with_partition_mode(PartitionMode::CollectLeft).build_exec()?;
+                let whole = join
+                    .builder()
+                    .with_partition_mode(PartitionMode::CollectLeft)
+                    .build_exec()?;
                 return Ok(Transformed::yes(whole));
             }
             // The other way round, where the left side is not kept whole for its own sake.
@@ -136,13 +139,16 @@ fn places(join: &HashJoinExec) -> usize {
         .iter()
         .filter(|(left, right)| {
             is_key(join, left)
-                && column_of(right).is_some_and(|at| place(&join.right, at, few, &mut |scan, _| Ok(Arc::clone(scan))).is_ok_and(|it| it.is_some()))
+                && column_of(right).is_some_and(|at| {
+                    place(&join.right, at, few, &mut |scan, _| Ok(Arc::clone(scan))).is_ok_and(|it| it.is_some())
+                })
         })
         .count()
 }
 
 fn is_key(join: &HashJoinExec, key: &Arc<dyn PhysicalExpr>) -> bool {
-    key.data_type(&join.left.schema()).is_ok_and(|data_type| key_type(&data_type))
+    key.data_type(&join.left.schema())
+        .is_ok_and(|data_type| key_type(&data_type))
 }
 
 /// The join with its left side gathered and its right side's scans waiting for the keys; `None` where no scan takes any.

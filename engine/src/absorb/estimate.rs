@@ -27,6 +27,8 @@ pub(crate) fn of_table(table: &RemoteTable) -> Estimate {
             let references = |key: &caliber_connector_spi::ForeignKey| key.columns.contains(&column.name);
             if is_key(&table.primary_key) || table.unique_keys.iter().any(is_key) {
                 rows
+            } else if let Some(distinct) = column.distinct_estimate {
+                (distinct as f64).clamp(1.0, rows)
             } else if table.foreign_keys.iter().any(references) || table.primary_key.contains(&column.name) {
                 (rows / 10.0).max(1.0)
             } else {
@@ -51,11 +53,13 @@ impl Estimate {
         };
         let found = match predicate {
             Remote::Compare { op, left, right } => match op {
-                Comparison::Equal => 1.0 / distinct(left).max(if right.as_column().is_some() {
-                    distinct(right)
-                } else {
-                    1.0
-                }),
+                Comparison::Equal => {
+                    1.0 / distinct(left).max(if right.as_column().is_some() {
+                        distinct(right)
+                    } else {
+                        1.0
+                    })
+                }
                 Comparison::NotEqual => 0.9,
                 _ => 0.33,
             },

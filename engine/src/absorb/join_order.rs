@@ -110,7 +110,10 @@ impl Class {
         let mut found = Vec::new();
         for (side, at) in &self.members {
             if let Some((_, alias, _)) = unit.sides.iter().find(|(known, ..)| known == side) {
-                found.push(Column::new(Some(TableReference::bare(alias.as_str())), format!("c{at}")));
+                found.push(Column::new(
+                    Some(TableReference::bare(alias.as_str())),
+                    format!("c{at}"),
+                ));
             }
         }
         found
@@ -172,7 +175,11 @@ impl Search<'_> {
         let mut joined = rows * size;
         let mut fraction: f64 = 1.0;
         let mut is_connected = false;
-        for class in self.classes.iter().filter(|class| class.is_in(sides) && class.is_in(&own)) {
+        for class in self
+            .classes
+            .iter()
+            .filter(|class| class.is_in(sides) && class.is_in(&own))
+        {
             is_connected = true;
             joined /= class.distinct;
             let keys = rows.min(class.distinct);

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, TableReference};
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, TableReference};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, find_valid_equijoin_key_pair, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection};
@@ -93,7 +93,9 @@ impl Absorber {
                 let columns = self.flatten(&filter.input, region)?;
                 for condition in split_conjunction(&filter.predicate) {
                     let condition = replaced(condition, &|column| {
-                        columns.get(filter.input.schema().maybe_index_of_column(column)?).cloned()
+                        columns
+                            .get(filter.input.schema().maybe_index_of_column(column)?)
+                            .cloned()
                     })?;
                     region.add(condition);
                 }
@@ -210,9 +212,7 @@ impl Absorber {
                 .columns()
                 .into_iter()
                 .enumerate()
-                .map(|(at, column)| {
-                    Expr::Column(column).alias_qualified(Some(alias.as_str()), format!("c{at}"))
-                })
+                .map(|(at, column)| Expr::Column(column).alias_qualified(Some(alias.as_str()), format!("c{at}")))
                 .collect();
             Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
         };
@@ -302,13 +302,21 @@ impl Absorber {
         loop {
             let is_one_source = units.len() > 1 && {
                 let first = units.first().and_then(remote_of);
-                first.is_some_and(|first| units.iter().all(|unit| remote_of(unit).is_some_and(|it| it.is_beside(first))))
+                first.is_some_and(|first| {
+                    units
+                        .iter()
+                        .all(|unit| remote_of(unit).is_some_and(|it| it.is_beside(first)))
+                })
             };
             let mut best: Option<(bool, f64, usize, usize)> = None;
             for left in 0..units.len() {
                 for right in left + 1..units.len() {
-                    let (Some(a), Some(b)) = (units.get(left), units.get(right)) else { continue };
-                    let (Some(l), Some(r)) = (remote_of(a), remote_of(b)) else { continue };
+                    let (Some(a), Some(b)) = (units.get(left), units.get(right)) else {
+                        continue;
+                    };
+                    let (Some(l), Some(r)) = (remote_of(a), remote_of(b)) else {
+                        continue;
+                    };
                     if !l.is_beside(r) || refused.contains(&(a.name(), b.name())) {
                         continue;
                     }
@@ -319,7 +327,9 @@ impl Absorber {
                     if on.is_empty() && !is_one_source || !(is_key || is_one_source) {
                         continue;
                     }
-                    let rows = on.iter().fold(a.rows() * b.rows(), |rows, (_, distinct)| rows / distinct);
+                    let rows = on
+                        .iter()
+                        .fold(a.rows() * b.rows(), |rows, (_, distinct)| rows / distinct);
                     let better = best.is_none_or(|(key, least, ..)| (!on.is_empty(), -rows) > (key, -least));
                     if better {
                         best = Some((!on.is_empty(), rows, left, right));
@@ -419,7 +429,13 @@ impl<'a> Existence<'a> {
         })
     }
 
-    fn join(&self, kept: &LogicalPlan, other: &LogicalPlan, on: Vec<(Expr, Expr)>, filter: Option<Expr>) -> Result<Join> {
+    fn join(
+        &self,
+        kept: &LogicalPlan,
+        other: &LogicalPlan,
+        on: Vec<(Expr, Expr)>,
+        filter: Option<Expr>,
+    ) -> Result<Join> {
         Join::try_new(
             Arc::new(kept.clone()),
             Arc::new(other.clone()),
@@ -529,7 +545,10 @@ fn applicable(a: &Unit, b: &Unit, classes: &[Class], conditions: &[Expr]) -> (Ve
         .collect();
     let mut rest = Vec::new();
     for condition in conditions {
-        let known = condition.column_refs().iter().all(|column| a.has(column) || b.has(column));
+        let known = condition
+            .column_refs()
+            .iter()
+            .all(|column| a.has(column) || b.has(column));
         if known && !condition.column_refs().is_empty() {
             on.push(condition.clone());
         } else {
@@ -572,9 +591,7 @@ fn logical_join(left: &LogicalPlan, right: &LogicalPlan, conditions: &[Expr]) ->
 /// Whether an inner join is below, through nodes that are taken apart with it.
 fn leads_to_join(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Join(join) => {
-            is_inner(join) || Existence::of(join).is_some()
-        }
+        LogicalPlan::Join(join) => is_inner(join) || Existence::of(join).is_some(),
         LogicalPlan::Filter(filter) => leads_to_join(&filter.input),
         LogicalPlan::SubqueryAlias(alias) => leads_to_join(&alias.input),
         LogicalPlan::Projection(projection) => {

@@ -347,7 +347,15 @@ impl RemotePlan {
         let mut rows = left.rows * other.rows;
         for (l, r) in pairs {
             let distinct = |estimate: &Estimate, at: usize| estimate.distinct.get(at).copied().unwrap_or(10.0);
-            rows /= distinct(left, *l).max(distinct(other, *r)).max(1.0);
+            // The values of a column that references a key are among the key's.
+            let values = if right.is_unique_on(&[*r]) {
+                distinct(other, *r)
+            } else if self.is_unique_on(&[*l]) {
+                distinct(left, *l)
+            } else {
+                distinct(left, *l).max(distinct(other, *r))
+            };
+            rows /= values.max(1.0);
         }
         if pairs.is_empty() && !matches!(on, Remote::Value(_)) {
             rows *= 0.33;

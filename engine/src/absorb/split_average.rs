@@ -54,7 +54,11 @@ pub(crate) fn split_averages(input: &RemotePlan, aggregate: &Aggregate) -> Resul
     for (at, (first, second)) in outputs.into_iter().enumerate() {
         let (qualifier, field) = aggregate.schema.qualified_field(groups + at);
         let value = match second {
-            Some(second) => average(column(groups + first), column(groups + second), field.data_type().clone()),
+            Some(second) => average(
+                column(groups + first),
+                column(groups + second),
+                field.data_type().clone(),
+            ),
             None => column(groups + first),
         };
         exprs.push(value.alias_qualified(qualifier.cloned(), field.name().as_str()));

@@ -515,6 +515,7 @@ mod tests {
             native_type: String::new(),
             comment: None,
             comparable: true,
+            distinct_estimate: None,
         };
         Arc::new(RemoteTable {
             name: "t".to_owned(),
@@ -530,7 +531,8 @@ mod tests {
     }
 
     fn check(expr: &Expr, expected: &str) {
-        let found = translate_over_table(expr, &table()).map_or_else(|| "local".to_owned(), |remote| format!("{remote:?}"));
+        let found =
+            translate_over_table(expr, &table()).map_or_else(|| "local".to_owned(), |remote| format!("{remote:?}"));
         assert!(found.starts_with(expected), "{expr}: {found}");
     }
 

@@ -53,7 +53,10 @@ impl ScalarUDFImpl for Average {
         let sums = sums.as_primitive::<Decimal128Type>();
         let counts = counts.as_primitive::<Int64Type>();
         let pair = |row: usize| {
-            let count = counts.is_valid(row).then(|| counts.value(row)).filter(|count| *count > 0)?;
+            let count = counts
+                .is_valid(row)
+                .then(|| counts.value(row))
+                .filter(|count| *count > 0)?;
             sums.is_valid(row).then(|| (sums.value(row), count))
         };
         let averages: ArrayRef = match self.result {

@@ -164,19 +164,20 @@ impl GovernedScanExec {
     }
 
     /// The keys of joins, as conditions on raw rows; `None` where there is none, so that no row is wanted.
-    async fn bound_keys(
-        &self,
-        context: &Arc<TaskContext>,
-    ) -> std::result::Result<Option<Vec<Remote>>, EngineError> {
+    async fn bound_keys(&self, context: &Arc<TaskContext>) -> std::result::Result<Option<Vec<Remote>>, EngineError> {
         let capabilities = self.enforcement.source.connector.capabilities();
         let below = table_columns(&self.enforcement.table);
         let mut conditions = Vec::new();
         for binding in &self.bindings {
-            let Some(keys) = binding.keys(context).await? else { continue };
+            let Some(keys) = binding.keys(context).await? else {
+                continue;
+            };
             if keys.array.is_empty() {
                 return Ok(None);
             }
-            let Some(column) = self.raw_column(binding.column) else { continue };
+            let Some(column) = self.raw_column(binding.column) else {
+                continue;
+            };
             let condition = pushed_keys(&keys, column, &self.enforcement.table)?;
             conditions.extend(condition.filter(|remote| capabilities.evaluates(remote, &below)));
         }

@@ -10,8 +10,7 @@ use arrow::datatypes::{DataType, Int64Type, Schema};
 use async_trait::async_trait;
 use caliber_connector_spi::{
     BatchStream, Capabilities, Comparison, Connector, ConnectorError, ConnectorFactory, Expr, OptionSpec, QueryContext,
-    RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet,
-    Value,
+    RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet, Value,
 };
 use futures::StreamExt;
 
@@ -109,6 +108,7 @@ fn described(name: &str, batch: &RecordBatch) -> RemoteTable {
         native_type: field.data_type().to_string(),
         comment: None,
         comparable: true,
+        distinct_estimate: None,
     });
     RemoteTable {
         name: name.to_owned(),
@@ -153,9 +153,18 @@ impl SourceReader for Reader {
         let wanted = query.table_read().expect("a read of one table");
         let all = tables().into_iter().find(|(name, _)| *name == wanted.table.name);
         let (_, all) = all.expect("a table of this source");
-        let limit = wanted.rows.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        let limit = wanted
+            .rows
+            .map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
         let kept: BooleanArray = (0..all.num_rows())
-            .map(|row| Some(wanted.predicates.iter().all(|predicate| holds(predicate, &all, row) == Some(true))))
+            .map(|row| {
+                Some(
+                    wanted
+                        .predicates
+                        .iter()
+                        .all(|predicate| holds(predicate, &all, row) == Some(true)),
+                )
+            })
             .collect();
         let kept = arrow::compute::filter_record_batch(&all, &kept).expect("as many as rows");
         let kept = kept.slice(0, kept.num_rows().min(limit));

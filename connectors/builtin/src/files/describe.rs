@@ -60,6 +60,7 @@ pub(super) fn describe(root: &Path, spec: &TableSpec, files: &State) -> Result<D
             Some(data_type) => described.columns.push(RemoteColumn {
                 name: field.name().clone(),
                 comparable: comparable(&data_type),
+                distinct_estimate: None,
                 data_type,
                 nullable: field.is_nullable(),
                 native_type: field.data_type().to_string(),

@@ -471,6 +471,7 @@ mod tests {
                 native_type: native.to_owned(),
                 comment: None,
                 comparable: true,
+                distinct_estimate: None,
             };
             let table = RemoteTable {
                 name: "t".to_owned(),
@@ -487,6 +488,7 @@ mod tests {
                 data_type: DataType::Utf8,
                 nullable: true,
                 comparable: true,
+                distinct_estimate: None,
                 origin: Some((Arc::new(table), 0)),
             };
             assert_eq!(is_short(&output), is_whole, "{native}");

@@ -29,6 +29,12 @@ FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND NON_UNIQU
 GROUP BY TABLE_NAME, INDEX_NAME \
 HAVING COUNT(SUB_PART) = 0 AND COUNT(COLUMN_NAME) = COUNT(*) ORDER BY TABLE_NAME, INDEX_NAME";
 
+/// How many values the first column of an index holds.
+const DISTINCT: &str = "\
+SELECT TABLE_NAME, COLUMN_NAME, MAX(CARDINALITY) FROM information_schema.STATISTICS \
+WHERE TABLE_SCHEMA = DATABASE() AND SEQ_IN_INDEX = 1 AND CARDINALITY > 0 AND COLUMN_NAME IS NOT NULL \
+GROUP BY TABLE_NAME, COLUMN_NAME";
+
 /// Foreign keys within the database.
 const FOREIGN: &str = "\
 SELECT TABLE_NAME, REFERENCED_TABLE_NAME, GROUP_CONCAT(COLUMN_NAME ORDER BY ORDINAL_POSITION SEPARATOR '\\n'), \
@@ -69,6 +75,9 @@ async fn describe(session: &mut Session) -> Result<SourceSchema, mysql_async::Er
     }
     for row in rows::<ColumnRow>(session, COLUMNS).await? {
         found.column(row);
+    }
+    for (table, column, count) in rows::<(String, String, u64)>(session, DISTINCT).await? {
+        found.distinct(&table, &column, count);
     }
     for (table, index, columns) in rows::<(String, String, String)>(session, UNIQUE).await? {
         found.unique(&table, &index, &columns);
@@ -142,7 +151,16 @@ impl Found {
             native_type,
             comment: comment.filter(|text| !text.is_empty()),
             comparable: mapped.comparable,
+            distinct_estimate: None,
         });
+    }
+
+    fn distinct(&mut self, table: &str, column: &str, count: u64) {
+        let columns = self.tables.get_mut(table).map(|table| &mut table.columns);
+        let found = columns.and_then(|columns| columns.iter_mut().find(|known| known.name == column));
+        if let Some(found) = found {
+            found.distinct_estimate = Some(count);
+        }
     }
 
     fn unique(&mut self, table: &str, index: &str, columns: &str) {

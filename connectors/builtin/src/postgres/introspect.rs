@@ -19,7 +19,7 @@ SELECT c.oid::int8, c.relname::text, c.relkind::text, c.reltuples::float8, obj_d
        b.typname::text, b.typtype::text, b.typnamespace = 'pg_catalog'::regnamespace, m.typmod, \
        format_type(b.oid, m.typmod) || CASE WHEN a.attcollation IN (0, b.typcollation) \
          THEN '' ELSE ' collate ' || l.collname END, coalesce(l.collisdeterministic, true), \
-       c.relkind = 'r' AND c.relhassubclass \
+       c.relkind = 'r' AND c.relhassubclass, s.n_distinct::float8 \
 FROM pg_class c \
 JOIN pg_namespace n ON n.oid = c.relnamespace \
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
@@ -27,6 +27,8 @@ JOIN pg_type t ON t.oid = a.atttypid \
 JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \
 CROSS JOIN LATERAL (SELECT CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS typmod) m \
 LEFT JOIN pg_collation l ON l.oid = a.attcollation \
+LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname \
+  AND s.inherited = (c.relkind = 'p') \
 WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition \
   AND (has_table_privilege(c.oid, 'SELECT') OR has_column_privilege(c.oid, a.attnum, 'SELECT')) \
 ORDER BY c.relname COLLATE \"C\", a.attnum";
@@ -117,6 +119,15 @@ struct Found<'a> {
     notices: Vec<String>,
 }
 
+/// The number of values that `pg_stats` tells: itself, or below 0 as a fraction of the rows.
+fn distinct(statistic: Option<f64>, rows: f64) -> Option<u64> {
+    let count = match statistic? {
+        fraction if fraction < 0.0 => -fraction * rows.max(0.0),
+        count => count,
+    };
+    (count >= 1.0).then(|| count.round() as u64)
+}
+
 impl Found<'_> {
     fn column(&mut self, row: &Row) -> Result<(), tokio_postgres::Error> {
         let oid: i64 = row.try_get(0)?;
@@ -146,6 +157,7 @@ impl Found<'_> {
             data_type: mapped.data_type,
             native_type: native,
             name,
+            distinct_estimate: distinct(row.try_get(15)?, tuples),
         };
         self.names.insert(oid, table_name.clone());
         let namespace = self.schema.to_owned();

@@ -171,6 +171,7 @@ fn columns(
                 native_type,
                 comment: None,
                 comparable,
+                distinct_estimate: None,
             },
             key_place: row.get(3)?,
         });

@@ -101,6 +101,7 @@ fn table() -> Arc<RemoteTable> {
         native_type: String::new(),
         comment: None,
         comparable: true,
+        distinct_estimate: None,
     };
     Arc::new(RemoteTable {
         name: "order".to_owned(),
