@@ -91,7 +91,10 @@ async fn start(kind: &str, rows: u64) -> Result<(Server, String)> {
             DATE '1992-01-02' + INTERVAL seq % 2526 DAY, DATE '1992-02-01' + INTERVAL seq % 2526 DAY, \
             DATE '1992-01-12' + INTERVAL seq % 2526 DAY, 'DELIVER IN PERSON', 'TRUCK', 'carefully final deposits above'";
         server
-            .run("transfer", &format!("INSERT INTO lineitem SELECT {line} FROM seq_1_to_{rows}"))
+            .run(
+                "transfer",
+                &format!("INSERT INTO lineitem SELECT {line} FROM seq_1_to_{rows}"),
+            )
             .await?;
         server.run("transfer", "ANALYZE TABLE lineitem").await?;
         return Ok((Box::new(server), url));
@@ -191,7 +194,10 @@ fn memory(line: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let found = status.lines().find_map(|text| text.strip_prefix(line));
     let number = found.and_then(|text| text.split_whitespace().next());
-    number.with_context(|| format!("no {line}"))?.parse().map_err(|error| anyhow!("{error}"))
+    number
+        .with_context(|| format!("no {line}"))?
+        .parse()
+        .map_err(|error| anyhow!("{error}"))
 }
 
 /// Processor time this process has used, in seconds.

@@ -129,7 +129,11 @@ impl<C: Connect> Pool<C> {
 
     /// A connection to do sooner what one does alone: only where the pool keeps another for whoever comes next.
     pub async fn get_spare(&self) -> Result<Option<Lease<C>>, ConnectorError> {
-        if self.has_spare() { self.get_now().await } else { Ok(None) }
+        if self.has_spare() {
+            self.get_now().await
+        } else {
+            Ok(None)
+        }
     }
 
     /// Whether `get_spare` would find one now.

@@ -56,7 +56,9 @@ impl Blocks {
 
 /// The most connections one read uses on this machine.
 pub fn parts_max() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(PARTS_MAX)
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(PARTS_MAX)
 }
 
 /// The ranges that `query` is read in; `None` where one statement reads it as well or better.
@@ -73,7 +75,10 @@ pub async fn split(
         return Ok(None);
     }
     let statement = session.prepare(BLOCKS, &[Type::TEXT, Type::TEXT]).await?;
-    let found = session.client.query_opt(&statement, &[&table.namespace, &table.name]).await?;
+    let found = session
+        .client
+        .query_opt(&statement, &[&table.namespace, &table.name])
+        .await?;
     let blocks = match found {
         Some(row) => row.try_get::<_, i64>(0)?,
         None => 0,

@@ -279,4 +279,3 @@ fn plain(text: &str) -> String {
         .take(48)
         .collect()
 }
-

@@ -95,7 +95,9 @@ fn tap_unencrypted(config: &mut Config) -> bool {
             config.host(address.to_string());
         }
     }
-    config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    config
+        .ssl_mode(SslMode::Require)
+        .ssl_negotiation(SslNegotiation::Direct);
     true
 }
 

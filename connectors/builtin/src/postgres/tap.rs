@@ -66,9 +66,15 @@ fn frame(received: &[u8]) -> io::Result<Option<Frame>> {
     let Some(([tag, length @ ..], _)) = received.split_first_chunk::<HEADER>() else {
         return Ok(None);
     };
-    let length = usize::try_from(i32::from_be_bytes(*length)).ok().filter(|bytes| *bytes >= 4);
-    let bytes = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message shorter than its header"))?;
-    Ok(Some(Frame { tag: *tag, bytes: bytes + 1 }))
+    let length = usize::try_from(i32::from_be_bytes(*length))
+        .ok()
+        .filter(|bytes| *bytes >= 4);
+    let bytes =
+        length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message shorter than its header"))?;
+    Ok(Some(Frame {
+        tag: *tag,
+        bytes: bytes + 1,
+    }))
 }
 
 impl<S> Tap<S> {
@@ -268,3 +274,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Unencrypted<S> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

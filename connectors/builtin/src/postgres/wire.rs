@@ -155,7 +155,9 @@ fn numeric(raw: &[u8], precision: u8, scale: i8) -> Result<i128, Misfit> {
     // The power of ten of the last digit, once the value is multiplied by ten to the scale.
     let last = (weight - i32::from(count) + 1) * 4 + i32::from(scale);
     let unscaled = if digits.len() <= 4 {
-        let whole = digits.iter().fold(0, |sum, digit| sum * 10_000 + u64::from(u16::from_be_bytes(*digit)));
+        let whole = digits
+            .iter()
+            .fold(0, |sum, digit| sum * 10_000 + u64::from(u16::from_be_bytes(*digit)));
         shift(whole, last)
     } else {
         sum(digits, last)
@@ -409,6 +411,17 @@ mod tests {
         assert_eq!(numeric(&wire(0, 0x4000, &[1, 5000]), 12, 2), Ok(-150));
         assert_eq!(numeric(&wire(-1, 0, &[100]), 12, 2), Ok(1));
         assert_eq!(numeric(&wire(2, 0, &[3]), 12, 2), Ok(30_000_000_000));
+        // 10000.0001: a gap of zeros within.
+        assert_eq!(numeric(&wire(1, 0, &[1, 0, 1]), 12, 4), Ok(100_000_001));
+        // Five groups, the way of longer numbers: 1,0000,0000,0000.0001.
+        assert_eq!(
+            numeric(&wire(3, 0x4000, &[1, 0, 0, 0, 1]), 38, 4),
+            Ok(-10_000_000_000_000_001)
+        );
+        // 0.00000001 and the smallest of 38 places.
+        assert_eq!(numeric(&wire(-2, 0, &[1]), 38, 8), Ok(1));
+        assert_eq!(numeric(&wire(-10, 0, &[100]), 38, 38), Ok(1));
+        assert_eq!(numeric(&wire(8, 0, &[0]), 12, 2), Ok(0), "a zero with a weight");
         let nines = 10_i128.pow(38) - 1;
         assert_eq!(
             numeric(
@@ -428,6 +441,28 @@ mod tests {
         );
         assert!(numeric(&wire(2, 0, &[100]), 10, 2).is_err(), "eleven digits and two");
         assert!(numeric(&wire(40, 0, &[1]), 38, 0).is_err());
+        assert!(numeric(&wire(9, 0, &[100]), 38, 0).is_err(), "39 digits");
+        assert!(
+            numeric(
+                &wire(9, 0, &[99, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999]),
+                37,
+                0
+            )
+            .is_err()
+        );
+        assert!(
+            numeric(&wire(0, 0, &[1, 0, 0, 0, 1]), 38, 2).is_err(),
+            "a sixteenth decimal place"
+        );
+        assert!(numeric(&wire(i16::MAX, 0, &[1]), 38, 0).is_err());
+        assert!(numeric(&wire(i16::MIN, 0, &[1]), 38, 38).is_err());
+        assert!(numeric(&wire(0, 0xF000, &[]), 12, 2).is_err(), "minus infinity");
+        assert!(numeric(&wire(0, 0x1000, &[1]), 12, 2).is_err(), "a sign that is none");
+        assert!(numeric(&wire(0, 0, &[10_000]), 12, 2).is_err(), "a digit beyond 9999");
+        assert!(numeric(&wire(0, 0, &[-1]), 12, 2).is_err());
+        let mut short = wire(0, 0, &[1, 2]);
+        short.pop();
+        assert!(numeric(&short, 12, 2).is_err());
         assert!(numeric(&wire(0, 0xC000, &[]), 12, 2).is_err(), "NaN");
         assert!(numeric(&wire(0, 0xD000, &[]), 12, 2).is_err(), "infinity");
         assert!(numeric(&[0, 1], 12, 2).is_err());

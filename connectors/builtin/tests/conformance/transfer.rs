@@ -112,7 +112,9 @@ fn sorted(batches: &[RecordBatch]) -> Vec<(i32, String)> {
         .flat_map(|batch| {
             let fillers = batch.column(2).as_string::<i32>();
             let ids = batch.column(0).as_primitive::<Int32Type>().values();
-            ids.iter().zip(fillers.iter()).map(|(id, filler)| (*id, filler.expect("a filler").to_owned()))
+            ids.iter()
+                .zip(fillers.iter())
+                .map(|(id, filler)| (*id, filler.expect("a filler").to_owned()))
         })
         .collect();
     rows.sort();
@@ -123,9 +125,14 @@ fn sorted(batches: &[RecordBatch]) -> Vec<(i32, String)> {
 fn expected(keep: impl Fn(i32) -> bool) -> Vec<(i32, String)> {
     let filler = |id: i32| match id % 1000 {
         1 => "moved".to_owned(),
-        _ => char::from(65 + u8::try_from(id % 26).expect("a letter")).to_string().repeat(500),
+        _ => char::from(65 + u8::try_from(id % 26).expect("a letter"))
+            .to_string()
+            .repeat(500),
     };
-    (1..=ROWS).filter(|id| id % 10 != 0 && keep(*id)).map(|id| (id, filler(id))).collect()
+    (1..=ROWS)
+        .filter(|id| id % 10 != 0 && keep(*id))
+        .map(|id| (id, filler(id)))
+        .collect()
 }
 
 async fn all(batches: BatchStream) -> Result<Vec<RecordBatch>, ConnectorError> {
@@ -152,7 +159,11 @@ async fn ranges_give_every_row_once() {
     let large = table(&*wide, "large").await;
     let check = async |connector: &dyn Connector, query: RemoteQuery, is_cut: bool, keep: &dyn Fn(i32) -> bool| {
         let (reader, log) = reader(connector, 8192);
-        let rows = sorted(&all(reader.read(&query).await.expect("reads")).await.expect("reads to the end"));
+        let rows = sorted(
+            &all(reader.read(&query).await.expect("reads"))
+                .await
+                .expect("reads to the end"),
+        );
         let what = format!("{:?}", log.0.lock().expect("no panic").first());
         assert!(rows == expected(keep), "{what}: {} rows", rows.len());
         assert_eq!(log.ranged() > 1, is_cut && cuts(), "{what}");
@@ -183,7 +194,9 @@ async fn a_column_grant_does_not_reach_ctid() {
     let connector = open(&format!("postgres://clerk:clerk@{address}"), 4);
     let large = table(&*connector, "large").await;
     let (reader, log) = reader(&*connector, 8192);
-    let batches = all(reader.read(&scan(&large)).await.expect("reads")).await.expect("reads to the end");
+    let batches = all(reader.read(&scan(&large)).await.expect("reads"))
+        .await
+        .expect("reads to the end");
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), KEPT);
     assert_eq!(log.ranged(), 0);
 }
@@ -197,7 +210,11 @@ async fn heirs_are_read_with_their_parent() {
     let connector = open(&url, 4);
     let large = table(&*connector, "large").await;
     let (reader, _) = reader(&*connector, 8192);
-    let rows = sorted(&all(reader.read(&scan(&large)).await.expect("reads")).await.expect("reads to the end"));
+    let rows = sorted(
+        &all(reader.read(&scan(&large)).await.expect("reads"))
+            .await
+            .expect("reads to the end"),
+    );
     assert_eq!(rows.len(), KEPT + 1);
     assert_eq!(rows.last(), Some(&(100_000, "heir".to_owned())));
 }
@@ -241,7 +258,9 @@ async fn dropped_ranges_are_cancelled_and_leave_the_query_its_snapshot() {
         until(idle, "the dropped statements have ended").await;
     }
     assert_eq!(log.ranged() > 1, cuts());
-    let rest = all(one.read(&scan(&large)).await.expect("reads")).await.expect("reads to the end");
+    let rest = all(one.read(&scan(&large)).await.expect("reads"))
+        .await
+        .expect("reads to the end");
     assert_eq!(rest.iter().map(RecordBatch::num_rows).sum::<usize>(), KEPT);
 }
 
@@ -272,7 +291,9 @@ async fn one_broken_range_is_no_end() {
         drop(one);
     }
     let (again, _) = reader(&*connector, 8192);
-    let rows = all(again.read(&scan(&large)).await.expect("reads")).await.expect("reads again");
+    let rows = all(again.read(&scan(&large)).await.expect("reads"))
+        .await
+        .expect("reads again");
     assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), KEPT);
 }
 
@@ -299,7 +320,10 @@ async fn a_socket_in_the_file_system_or_an_address_serves_as_well() {
     let (_, account) = account.split_once("//").expect("a scheme");
     let (user, password) = account.split_once(':').expect("a password");
     let socket = folder.path().display();
-    for place in [format!("host={socket}"), format!("hostaddr=127.0.0.1 port={}", postgres.port())] {
+    for place in [
+        format!("host={socket}"),
+        format!("hostaddr=127.0.0.1 port={}", postgres.port()),
+    ] {
         let url = format!("{place} user={user} password={password} dbname=by_socket");
         let connector = open(&url, 4);
         let large = table(&*connector, "large").await;
@@ -307,7 +331,11 @@ async fn a_socket_in_the_file_system_or_an_address_serves_as_well() {
         let mut dropped = one.read(&scan(&large)).await.expect("reads");
         dropped.next().await.expect("a batch").expect("a batch");
         drop(dropped);
-        let rows = sorted(&all(one.read(&scan(&large)).await.expect("reads")).await.expect("reads to the end"));
+        let rows = sorted(
+            &all(one.read(&scan(&large)).await.expect("reads"))
+                .await
+                .expect("reads to the end"),
+        );
         assert!(rows == expected(|_| true), "{} rows", rows.len());
     }
 }
@@ -318,7 +346,14 @@ async fn numbers_and_dates_are_those_the_server_writes() {
     let postgres = Postgres::shared().expect("a server");
     let url = postgres.create_database("digits").await.expect("a database");
     let mut script = String::new();
-    for (table, of) in [("money", "15,2"), ("whole", "38,0"), ("wide", "38,10"), ("small", "38,38"), ("odd", "9,4"), ("tiny", "3,3")] {
+    for (table, of) in [
+        ("money", "15,2"),
+        ("whole", "38,0"),
+        ("wide", "38,10"),
+        ("small", "38,38"),
+        ("odd", "9,4"),
+        ("tiny", "3,3"),
+    ] {
         // Numbers of every length, with gaps of zeros, both signs, none.
         script.push_str(&format!(
             "CREATE TABLE {table} AS SELECT v, v::text AS t FROM (
@@ -364,6 +399,8 @@ async fn numbers_and_dates_are_those_the_server_writes() {
     }
     let late = table(&*connector, "late").await;
     let (one, _) = reader(&*connector, 100);
-    let error = all(one.read(&scan(&late)).await.expect("reads")).await.expect_err("beyond Arrow");
+    let error = all(one.read(&scan(&late)).await.expect("reads"))
+        .await
+        .expect_err("beyond Arrow");
     assert_eq!(error.class, ErrorClass::Data, "{error}");
 }
