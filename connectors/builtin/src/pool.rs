@@ -55,6 +55,7 @@ struct Inner<C: Connect> {
     /// Invariant: open connections = permits out + idle ones, and a connection is opened only when none is idle;
     /// so there are never more than there are permits.
     permits: Arc<Semaphore>,
+    connections_max: usize,
     /// How many borrowers wait for a connection.
     waiting: AtomicUsize,
     idle: Mutex<Vec<Idle<C::Connection>>>,
@@ -94,6 +95,7 @@ impl<C: Connect> Pool<C> {
                 source_name: source_name.to_owned(),
                 connect,
                 permits: Arc::new(Semaphore::new(connections_max.max(1))),
+                connections_max,
                 waiting: AtomicUsize::new(0),
                 idle: Mutex::new(Vec::new()),
             }),
@@ -127,7 +129,8 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    /// A connection to do sooner what one does alone: only where the pool keeps another for whoever comes next.
+    /// A connection to do sooner what another does alone: only while more than half of them are for the asking, since
+    /// a consumer that is slow may hold it for long.
     pub async fn get_spare(&self) -> Result<Option<Lease<C>>, ConnectorError> {
         if self.has_spare() {
             self.get_now().await
@@ -138,7 +141,7 @@ impl<C: Connect> Pool<C> {
 
     /// Whether `get_spare` would find one now.
     pub fn has_spare(&self) -> bool {
-        self.inner.permits.available_permits() > 1
+        self.inner.permits.available_permits() * 2 > self.inner.connections_max
     }
 
     /// Whether somebody waits for a connection: who has one to spare should give it back.

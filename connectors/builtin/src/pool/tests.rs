@@ -104,7 +104,7 @@ async fn a_connection_that_closed_while_idle_is_not_lent() {
 }
 
 #[tokio::test]
-async fn a_spare_connection_leaves_one_for_whoever_comes_next() {
+async fn a_spare_connection_leaves_half_for_whoever_comes_next() {
     let pool = Pool::new("s", Counted::default(), 3);
     let first = pool.get().await.expect("a connection");
     let spare = pool.get_spare().await.expect("no error").expect("two are left");

@@ -57,6 +57,12 @@ async fn load(database: &str) -> String {
     url
 }
 
+/// The one database of the tests that only read, and do not ask what else runs there.
+async fn shared() -> &'static str {
+    static URL: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
+    URL.get_or_init(|| load("ranges")).await
+}
+
 fn open(url: &str, connections_max: usize) -> Arc<dyn Connector> {
     let mut spec = spec(Options::default().with("url", OptionValue::Secret(SecretString::from(url))));
     spec.connections_max = connections_max;
@@ -154,8 +160,8 @@ async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F, what: &str) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_give_every_row_once() {
-    let url = load("ranges").await;
-    let (wide, narrow) = (open(&url, 4), open(&url, 2));
+    let url = shared().await;
+    let (wide, narrow) = (open(url, 4), open(url, 2));
     let large = table(&*wide, "large").await;
     let check = async |connector: &dyn Connector, query: RemoteQuery, is_cut: bool, keep: &dyn Fn(i32) -> bool| {
         let (reader, log) = reader(connector, 8192);
@@ -186,10 +192,10 @@ async fn ranges_give_every_row_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_grant_does_not_reach_ctid() {
-    let url = load("grants").await;
+    let url = shared().await;
     let postgres = Postgres::shared().expect("a server");
     let script = "CREATE ROLE clerk LOGIN PASSWORD 'clerk'; GRANT SELECT (id) ON large TO clerk;";
-    postgres.run("grants", script).await.expect("grants");
+    postgres.run("ranges", script).await.expect("grants");
     let (_, address) = url.split_once('@').expect("an account");
     let connector = open(&format!("postgres://clerk:clerk@{address}"), 4);
     let large = table(&*connector, "large").await;
@@ -313,7 +319,7 @@ fn listen(folder: &Path, port: u16) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_in_the_file_system_or_an_address_serves_as_well() {
     let postgres = Postgres::shared().expect("a server");
-    let url = load("by_socket").await;
+    let url = shared().await;
     let folder = tempfile::tempdir().expect("a folder");
     listen(folder.path(), postgres.port());
     let (account, _) = url.split_once('@').expect("an account");
@@ -324,7 +330,7 @@ async fn a_socket_in_the_file_system_or_an_address_serves_as_well() {
         format!("host={socket}"),
         format!("hostaddr=127.0.0.1 port={}", postgres.port()),
     ] {
-        let url = format!("{place} user={user} password={password} dbname=by_socket");
+        let url = format!("{place} user={user} password={password} dbname=ranges");
         let connector = open(&url, 4);
         let large = table(&*connector, "large").await;
         let (one, _) = reader(&*connector, 1000);
@@ -338,6 +344,63 @@ async fn a_socket_in_the_file_system_or_an_address_serves_as_well() {
         );
         assert!(rows == expected(|_| true), "{} rows", rows.len());
     }
+}
+
+/// Encrypts with a key and a certificate for 127.0.0.1, made by the server's own account: no other may own the key.
+const ENCRYPT: [&str; 5] = [
+    "COPY (SELECT 1) TO PROGRAM 'cat > ignored && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=caliber-test \
+     -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE -keyout tls.key -out tls.pem'",
+    "ALTER SYSTEM SET ssl_key_file = 'tls.key'",
+    "ALTER SYSTEM SET ssl_cert_file = 'tls.pem'",
+    "ALTER SYSTEM SET ssl = on",
+    "SELECT pg_reload_conf()",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_taken_out_of_tls_as_well() {
+    let postgres = Postgres::start().expect("a server of its own");
+    let url = postgres.create_database("secured").await.expect("a database");
+    postgres.run("secured", TABLE).await.expect("loads");
+    for statement in ENCRYPT {
+        postgres
+            .run("secured", statement)
+            .await
+            .expect("needs the program `openssl`");
+    }
+    let folder = postgres
+        .value("secured", "SHOW data_directory")
+        .await
+        .expect("a folder");
+    let options = Options::default()
+        .with("url", OptionValue::Secret(SecretString::from(url.as_str())))
+        .with("tls", OptionValue::Text("verify-full".to_owned()))
+        .with("ca", OptionValue::Path(Path::new(&folder).join("tls.pem")));
+    let mut spec = spec(options);
+    spec.connections_max = 4;
+    let connector = factory("postgres").open(&spec).expect("opens");
+    // The server takes notice of its new settings a moment after it was told to.
+    until(
+        || async { connector.introspect().await.is_ok() },
+        "an encrypted session",
+    )
+    .await;
+    let large = table(&*connector, "large").await;
+    let (one, log) = reader(&*connector, 1000);
+    let mut dropped = one.read(&scan(&large)).await.expect("reads");
+    dropped.next().await.expect("a batch").expect("a batch");
+    let sessions = "SELECT count(*) > 0 AND bool_and(ssl) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) \
+        WHERE a.application_name LIKE 'caliber %'";
+    assert_eq!(postgres.value("secured", sessions).await.expect("sessions"), "t");
+    drop(dropped);
+    let idle = || async { postgres.running("secured").await.expect("a count") == 0 };
+    until(idle, "the dropped statements have ended").await;
+    let rows = sorted(
+        &all(one.read(&scan(&large)).await.expect("reads"))
+            .await
+            .expect("reads to the end"),
+    );
+    assert!(rows == expected(|_| true), "{} rows", rows.len());
+    assert_eq!(log.ranged() > 1, cuts());
 }
 
 /// Each row's first columns, beside the server's own text of them.
