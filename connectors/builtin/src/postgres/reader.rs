@@ -111,7 +111,7 @@ impl Shared {
     ) -> Result<(Part, Job), ConnectorError> {
         let (mut lease, reading) = self.connection().await?;
         let session = lease.connection().ok_or_else(|| self.broken())?;
-        let ranges = if self.pool.has_spare() {
+        let ranges = if self.has_spare() {
             let split = ranges::split(query, &rendered, session).await;
             split.map_err(|error| failure(&self.source_name, &error))?
         } else {
@@ -120,6 +120,11 @@ impl Shared {
         let job = Job::new(&self.source_name, query, rendered, ranges)?;
         let part = self.part(lease, reading, &job).await?;
         Ok((part, job))
+    }
+
+    /// Whether a second connection is to be had now; if not, ranges would only be more statements.
+    fn has_spare(&self) -> bool {
+        !self.bench.lock().free.is_empty() || self.pool.has_spare()
     }
 
     /// Another connection for `job`, if neither this query nor another one wants it.
