@@ -188,6 +188,26 @@ impl BatchBuilder {
         Ok(())
     }
 
+    /// An empty builder of batches like these.
+    pub fn another(&self) -> Self {
+        let column = |field: &arrow::datatypes::FieldRef| Column::new(field.data_type());
+        Self {
+            source_name: self.source_name.clone(),
+            names: self.names.clone(),
+            schema: self.schema.clone(),
+            // Each of these types had a column in `new`.
+            columns: self.schema.fields().iter().filter_map(column).collect(),
+            rows: 0,
+            bytes: 0,
+            rows_max: self.rows_max,
+        }
+    }
+
+    /// How many columns a row has.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
     /// Whether the batch should be handed on.
     pub fn is_full(&self) -> bool {
         self.rows >= self.rows_max || self.bytes >= BATCH_BYTES_MAX

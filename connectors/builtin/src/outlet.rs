@@ -4,7 +4,7 @@
 //! same query waits for the connection. Never: SQL, a connection, a decoder.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -44,6 +44,7 @@ pub struct Outlet {
     slots: Arc<Semaphore>,
     rows: AtomicUsize,
     bytes: AtomicUsize,
+    logged: AtomicBool,
 }
 
 enum Item {
@@ -100,6 +101,11 @@ impl Flow {
         Waiting(self.clone())
     }
 
+    /// Whether a read waits for a connection that another read of the query holds.
+    pub fn is_waited_for(&self) -> bool {
+        *self.waiting.borrow() > 0
+    }
+
     /// The error of a read that the deadline ended.
     pub fn deadline_error(&self) -> ConnectorError {
         ConnectorError::new(
@@ -118,6 +124,7 @@ impl Flow {
             slots: Arc::new(Semaphore::new(BATCHES_WAITING_MAX)),
             rows: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            logged: AtomicBool::new(false),
         };
         (outlet, batches(receiver, self.source_name.clone()))
     }
@@ -170,15 +177,17 @@ impl Outlet {
         }
     }
 
-    /// Ends the stream: complete, or with an error.
-    pub fn finish(self, end: Result<(), ConnectorError>) {
+    /// Ends the stream: complete, or with an error. Whoever else fills it stops at its next batch.
+    pub fn finish(&self, end: Result<(), ConnectorError>) {
+        self.log_received();
+        self.slots.close();
         let last = end.map_or_else(Item::Failed, |()| Item::Complete);
         // A consumer that went away misses nothing.
         let _ = self.sender.send(last);
     }
 
     /// Ends the stream that `stop` ended.
-    pub fn finish_stopped(self, stop: &Stop) {
+    pub fn finish_stopped(&self, stop: &Stop) {
         let error = match stop {
             Stop::Dropped => return,
             Stop::Deadline => self.flow.deadline_error(),
@@ -192,6 +201,13 @@ impl Outlet {
             ),
         };
         self.finish(Err(error));
+    }
+
+    fn log_received(&self) {
+        if !self.logged.swap(true, Ordering::Relaxed) {
+            let (rows, bytes) = (self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+            self.flow.log.received(rows, bytes);
+        }
     }
 
     async fn room(&self, bytes: usize) -> Result<Hold, Stop> {
@@ -219,8 +235,6 @@ impl Outlet {
 
 impl Drop for Outlet {
     fn drop(&mut self) {
-        self.flow
-            .log
-            .received(self.rows.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        self.log_received();
     }
 }

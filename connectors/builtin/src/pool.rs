@@ -6,6 +6,7 @@
 //! agreed to reset it; otherwise its connection is dropped, which closes it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -54,6 +55,9 @@ struct Inner<C: Connect> {
     /// Invariant: open connections = permits out + idle ones, and a connection is opened only when none is idle;
     /// so there are never more than there are permits.
     permits: Arc<Semaphore>,
+    connections_max: usize,
+    /// How many borrowers wait for a connection.
+    waiting: AtomicUsize,
     idle: Mutex<Vec<Idle<C::Connection>>>,
 }
 
@@ -91,6 +95,8 @@ impl<C: Connect> Pool<C> {
                 source_name: source_name.to_owned(),
                 connect,
                 permits: Arc::new(Semaphore::new(connections_max.max(1))),
+                connections_max,
+                waiting: AtomicUsize::new(0),
                 idle: Mutex::new(Vec::new()),
             }),
         }
@@ -104,9 +110,13 @@ impl<C: Connect> Pool<C> {
     /// A connection, within the bounds above.
     pub async fn get(&self) -> Result<Lease<C>, ConnectorError> {
         let permits = self.inner.permits.clone();
+        let waiting = Waiting::begin(&self.inner.waiting);
         let permit = tokio::time::timeout(BORROW_TIMEOUT, permits.acquire_owned()).await;
         match permit {
-            Ok(Ok(permit)) => self.lend(permit).await,
+            Ok(Ok(permit)) => {
+                drop(waiting);
+                self.lend(permit).await
+            }
             _ => Err(self.error(ErrorClass::Busy, "all of its connections are in use")),
         }
     }
@@ -117,6 +127,26 @@ impl<C: Connect> Pool<C> {
             Ok(permit) => self.lend(permit).await.map(Some),
             Err(_) => Ok(None),
         }
+    }
+
+    /// A connection to do sooner what another does alone: only while more than half of them are for the asking, since
+    /// a consumer that is slow may hold it for long.
+    pub async fn get_spare(&self) -> Result<Option<Lease<C>>, ConnectorError> {
+        if self.has_spare() {
+            self.get_now().await
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Whether `get_spare` would find one now.
+    pub fn has_spare(&self) -> bool {
+        self.inner.permits.available_permits() * 2 > self.inner.connections_max
+    }
+
+    /// Whether somebody waits for a connection: who has one to spare should give it back.
+    pub fn is_wanted(&self) -> bool {
+        self.inner.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Forgets idle connections: the source restarted.
@@ -159,6 +189,22 @@ impl<C: Connect> Pool<C> {
 
     fn error(&self, class: ErrorClass, message: &str) -> ConnectorError {
         ConnectorError::new(&self.inner.source_name, class, message)
+    }
+}
+
+/// Counts one borrower as waiting.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

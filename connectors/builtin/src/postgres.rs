@@ -3,11 +3,15 @@
 //! Owns: its options and how its parts fit together. Never: applies policy, keeps rows.
 
 mod cancel;
+mod decoder;
 mod dialect;
 mod failure;
 mod introspect;
+mod ranges;
+mod read;
 mod reader;
 mod session;
+mod tap;
 mod tls;
 mod wire;
 

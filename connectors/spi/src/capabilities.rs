@@ -172,6 +172,11 @@ impl Capabilities {
         timestamps: (i64::MIN, i64::MAX),
     };
 
+    /// Whether the source runs nothing but reads of one table (`RemoteQuery::table_read`).
+    pub fn reads_tables_only(&self) -> bool {
+        !self.join && !self.union && self.group == TypeSet::NONE && self.functions.is_empty()
+    }
+
     /// Whether the source evaluates `predicate` over the columns `below` exactly.
     pub fn evaluates(&self, predicate: &Expr, below: &[OutputColumn]) -> bool {
         self.predicate(predicate, below).is_ok()

@@ -83,8 +83,14 @@ impl RemotePlan {
 
     /// A further node on top, if the source runs it exactly and gives just what the plan expects.
     fn grown(&self, relation: Relation, schema: &DFSchemaRef, original: LogicalPlan) -> Result<Self, Why> {
-        self.source.connector.capabilities().runs(&relation)?;
+        let capabilities = self.source.connector.capabilities();
+        capabilities.runs(&relation)?;
         fits(&relation.columns(), schema)?;
+        let relation = RemoteQuery { root: relation };
+        if capabilities.reads_tables_only() && relation.table_read().is_none() {
+            return Err("the source reads its tables one by one".to_owned());
+        }
+        let relation = relation.root;
         Ok(Self {
             relation,
             schema: Arc::clone(schema),

@@ -418,8 +418,8 @@ fn comparisons(predicate: &Remote) -> usize {
     predicate.visit(&mut |part| {
         count += match part {
             Remote::InList { list, .. } => list.len(),
-            Remote::And(_) | Remote::Or(_) | Remote::Not(_) => 0,
-            _ => 1,
+            Remote::Compare { .. } | Remote::InKeys { .. } | Remote::Like { .. } | Remote::IsNull(_) => 1,
+            _ => 0,
         };
     });
     count

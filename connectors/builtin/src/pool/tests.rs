@@ -102,3 +102,20 @@ async fn a_connection_that_closed_while_idle_is_not_lent() {
         "the sick one was closed, the new one dropped"
     );
 }
+
+#[tokio::test]
+async fn a_spare_connection_leaves_half_for_whoever_comes_next() {
+    let pool = Pool::new("s", Counted::default(), 3);
+    let first = pool.get().await.expect("a connection");
+    let spare = pool.get_spare().await.expect("no error").expect("two are left");
+    assert!(pool.get_spare().await.expect("no error").is_none());
+    let next = pool.get_now().await.expect("no error").expect("one is left");
+    assert!(!pool.is_wanted());
+    let (waited, ()) = tokio::join!(pool.get(), async {
+        assert!(pool.is_wanted());
+        drop(spare);
+    });
+    assert!(waited.is_ok());
+    assert!(!pool.is_wanted());
+    drop((first, next));
+}

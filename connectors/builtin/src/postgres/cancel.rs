@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::config::Host;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{CancelToken, Config, NoTls};
+use tokio_postgres::{CancelToken, Config};
 
+use super::tap::Plain;
 use super::tls::Tls;
 
 /// Where the server listens.
@@ -61,7 +62,7 @@ pub async fn cancel(token: &CancelToken, peer: &Peer, tls: &Tls) -> bool {
         },
         Peer::Unknown => {
             let _ = match tls {
-                Tls::Off => token.cancel_query(NoTls).await,
+                Tls::Off => token.cancel_query(Plain::default()).await,
                 Tls::VerifyFull(tls) => token.cancel_query(tls.clone()).await,
             };
             false
@@ -75,7 +76,7 @@ where
 {
     let stream = ClosedByPeer(stream);
     match tls {
-        Tls::Off => token.cancel_query_raw(stream, NoTls).await.is_ok(),
+        Tls::Off => token.cancel_query_raw(stream, Plain::default()).await.is_ok(),
         Tls::VerifyFull(tls) => match MakeTlsConnect::<ClosedByPeer<S>>::make_tls_connect(&mut tls.clone(), name) {
             Ok(tls) => token.cancel_query_raw(stream, tls).await.is_ok(),
             Err(_) => false,

@@ -1,6 +1,6 @@
 //! The reads of one query over one PostgreSQL source, all of them in one snapshot.
 //!
-//! Owns: the query's connections and its exported snapshot. Never: more than the pool gives.
+//! Owns: the query's connections and its exported snapshot. Never: more than the pool gives; a row.
 //!
 //! The first connection begins the transaction and exports its snapshot in the same round trip: later it may be
 //! busy sending rows that nobody takes yet. Reads that follow reuse a connection of the query that is free, or
@@ -16,33 +16,33 @@ use async_trait::async_trait;
 use caliber_connector_spi::{
     BatchStream, ConnectorError, ErrorClass, QueryContext, RemoteQuery, RenderedQuery, SourceReader, render,
 };
-use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{SimpleQueryMessage, Statement};
 
 use super::dialect::Postgres;
 use super::failure::failure;
+use super::ranges;
+use super::read::{Job, Part, Read};
 use super::session::{Sessions, milliseconds};
-use super::wire;
 use crate::batch::BatchBuilder;
-use crate::outlet::{Flow, Outlet, Stop};
+use crate::outlet::Flow;
 use crate::pool::{Lease, Pool};
-
-/// The longest a cancelled statement may take to end before its connection is given up.
-const CANCELLED_MAX: Duration = Duration::from_secs(2);
 
 /// Reads for one query.
 pub struct Reader {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    source_name: String,
+/// What the reads of a query share.
+pub struct Shared {
+    /// The source's name in the project.
+    pub source_name: String,
     pool: Pool<Sessions>,
     statement_timeout: Duration,
-    context: QueryContext,
+    /// The query's bounds.
+    pub context: QueryContext,
     flow: Arc<Flow>,
     /// Held while a connection is looked for, so that one read alone begins the snapshot.
     opening: tokio::sync::Mutex<()>,
@@ -60,7 +60,7 @@ struct Bench {
 }
 
 /// Counts one connection as reading.
-struct Reading(Arc<Shared>);
+pub struct Reading(Arc<Shared>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
@@ -94,48 +94,70 @@ impl SourceReader for Reader {
         let shared = &self.shared;
         let builder = BatchBuilder::new(&shared.source_name, query, shared.context.batch_rows_max)?;
         let rendered = render(query, &Postgres);
-        let prepared = tokio::time::timeout_at(shared.context.deadline.into(), shared.prepare(query, &rendered)).await;
-        let (lease, reading, statement) = prepared.map_err(|_| shared.flow.deadline_error())??;
+        let prepared = tokio::time::timeout_at(shared.context.deadline.into(), shared.prepare(query, rendered)).await;
+        let (first, job) = prepared.map_err(|_| shared.flow.deadline_error())??;
         let (outlet, batches) = shared.flow.pipe();
-        shared.context.log.sent(&rendered.sql, rendered.parameters.len());
-        tokio::spawn(
-            Read {
-                reading,
-                lease,
-                statement,
-                rendered,
-                builder,
-            }
-            .run(outlet),
-        );
+        Read::begin(shared.clone(), job, outlet, builder, first);
         Ok(batches)
     }
 }
 
 impl Shared {
+    /// The read's first connection, and what the read is to run.
     async fn prepare(
         self: &Arc<Self>,
         query: &RemoteQuery,
-        rendered: &RenderedQuery,
-    ) -> Result<(Lease<Sessions>, Reading, Statement), ConnectorError> {
+        rendered: RenderedQuery,
+    ) -> Result<(Part, Job), ConnectorError> {
         let (mut lease, reading) = self.connection().await?;
         let session = lease.connection().ok_or_else(|| self.broken())?;
-        let statement = session
-            .prepare(&rendered.sql, &rendered.parameters)
-            .await
-            .map_err(|error| failure(&self.source_name, &error))?;
-        let schema = query.schema();
-        let columns = statement.columns();
-        let drifted = schema
-            .fields()
-            .iter()
-            .zip(columns)
-            .find(|(field, column)| !wire::is_expected(field.data_type(), column.type_()));
-        if let Some((field, _)) = drifted {
-            let message = format!("column `{}` no longer has its type", field.name());
-            return Err(ConnectorError::new(&self.source_name, ErrorClass::Drift, message));
-        }
-        Ok((lease, reading, statement))
+        let ranges = if self.has_spare() {
+            let split = ranges::split(query, &rendered, session).await;
+            split.map_err(|error| failure(&self.source_name, &error))?
+        } else {
+            None
+        };
+        let job = Job::new(&self.source_name, query, rendered, ranges)?;
+        let part = self.part(lease, reading, &job).await?;
+        Ok((part, job))
+    }
+
+    /// Whether a second connection is to be had now; if not, ranges would only be more statements.
+    fn has_spare(&self) -> bool {
+        !self.bench.lock().free.is_empty() || self.pool.has_spare()
+    }
+
+    /// Another connection for `job`, if neither this query nor another one wants it.
+    pub async fn spare(self: &Arc<Self>, job: &Job) -> Option<Part> {
+        let (lease, reading) = {
+            // Held elsewhere, a read of the query looks for a connection itself.
+            let _opening = self.opening.try_lock().ok()?;
+            match self.take_free() {
+                Some(taken) => taken,
+                None => {
+                    let lease = self.pool.get_spare().await.ok()??;
+                    self.begin(lease).await.ok()?
+                }
+            }
+        };
+        self.part(lease, reading, job).await.ok()
+    }
+
+    async fn part(
+        self: &Arc<Self>,
+        mut lease: Lease<Sessions>,
+        reading: Reading,
+        job: &Job,
+    ) -> Result<Part, ConnectorError> {
+        let session = lease.connection().ok_or_else(|| self.broken())?;
+        let prepared = session.prepare(&job.sql, &job.types).await;
+        let statement = prepared.map_err(|error| failure(&self.source_name, &error))?;
+        job.check(&self.source_name, &statement)?;
+        Ok(Part {
+            lease,
+            statement,
+            reading,
+        })
     }
 
     /// A connection in the query's snapshot, its statement not yet begun.
@@ -234,12 +256,19 @@ impl Shared {
         }))
     }
 
-    fn give_back(&self, mut lease: Lease<Sessions>) {
+    /// Whether a connection that reads what another could read as well should be given back.
+    pub fn wants_connections(&self) -> bool {
+        self.flow.is_waited_for() || self.pool.is_wanted()
+    }
+
+    /// Leaves a connection, with its snapshot, to the query's next read.
+    pub fn give_back(&self, mut lease: Lease<Sessions>) {
         lease.settled();
         self.bench.lock().free.push(lease);
     }
 
-    fn broken(&self) -> ConnectorError {
+    /// The error of a connection that is gone.
+    pub fn broken(&self) -> ConnectorError {
         ConnectorError::new(
             &self.source_name,
             ErrorClass::Unavailable,
@@ -254,117 +283,4 @@ fn plain(text: &str) -> String {
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_')
         .take(48)
         .collect()
-}
-
-/// One read: a connection in the snapshot, and what to run on it.
-struct Read {
-    lease: Lease<Sessions>,
-    statement: Statement,
-    rendered: RenderedQuery,
-    builder: BatchBuilder,
-    /// Last, so that the connection is free or gone before the count says so.
-    reading: Reading,
-}
-
-/// How the rows ended before their end.
-enum Ended {
-    Stopped(Stop),
-    Failed(ConnectorError),
-}
-
-impl Read {
-    async fn run(mut self, outlet: Outlet) {
-        let shared = self.reading.0.clone();
-        match self.rows(&outlet, &shared.source_name).await {
-            Ok(()) => {
-                shared.give_back(self.lease);
-                drop(self.reading);
-                outlet.finish(Ok(()));
-            }
-            Err(Ended::Failed(error)) => {
-                outlet.finish(Err(error));
-                // Where it was a value that did not fit, the server still works on the rest.
-                if let Some(session) = self.lease.connection().filter(|session| !session.client.is_closed()) {
-                    session.cancel().await;
-                }
-            }
-            Err(Ended::Stopped(stop)) => {
-                let resumable = matches!(stop, Stop::Dropped);
-                outlet.finish_stopped(&stop);
-                if self.cancel().await && resumable {
-                    shared.give_back(self.lease);
-                }
-            }
-        }
-    }
-
-    async fn rows(&mut self, outlet: &Outlet, source_name: &str) -> Result<(), Ended> {
-        let failed = |error: &tokio_postgres::Error| Ended::Failed(failure(source_name, error));
-        let lost = || {
-            let message = "the connection to it was lost";
-            Ended::Failed(ConnectorError::new(source_name, ErrorClass::Unavailable, message))
-        };
-        let session = self.lease.connection().ok_or_else(lost)?;
-        let parameters: Option<Vec<_>> = self.rendered.parameters.iter().map(wire::encode).collect();
-        let parameters = parameters.ok_or_else(|| {
-            let message = "a value of the query has no counterpart in PostgreSQL";
-            Ended::Failed(ConnectorError::new(source_name, ErrorClass::Statement, message))
-        })?;
-        let mut stopped = pin!(outlet.stopped());
-        // The server answers this only once it has something to send, so it too may have to be stopped.
-        let rows = tokio::select! {
-            rows = session.client.query_raw(&self.statement, parameters) => rows.map_err(|error| failed(&error))?,
-            stop = &mut stopped => return Err(Ended::Stopped(stop)),
-        };
-        let mut rows = pin!(rows);
-        loop {
-            let row = tokio::select! {
-                biased;
-                row = rows.next() => row,
-                stop = &mut stopped => return Err(Ended::Stopped(stop)),
-            };
-            let Some(row) = row else { break };
-            let row = row.map_err(|error| failed(&error))?;
-            self.builder
-                .row(|index, column| {
-                    let raw: Option<wire::Raw<'_>> = row.try_get(index).map_err(|_| "is missing from the answer")?;
-                    wire::append(column, raw.map(|raw| raw.0))
-                })
-                .map_err(Ended::Failed)?;
-            if self.builder.is_full() {
-                send(&mut self.builder, outlet).await?;
-            }
-        }
-        send(&mut self.builder, outlet).await
-    }
-
-    /// Cancels the statement, waits for its end and goes back to the savepoint; whether the session is clean.
-    async fn cancel(&mut self) -> bool {
-        let Some(session) = self.lease.connection() else {
-            return false;
-        };
-        let signalled = session.cancel().await;
-        let settled = async {
-            // Meets the signal, if the statement was over before it came.
-            match session.client.simple_query("SELECT 1").await {
-                Ok(_) => signalled,
-                Err(error) => matches!(
-                    error.code(),
-                    Some(&SqlState::QUERY_CANCELED | &SqlState::IN_FAILED_SQL_TRANSACTION)
-                ),
-            }
-        };
-        let clean = async {
-            let rollback = session.client.batch_execute("ROLLBACK TO SAVEPOINT caliber");
-            settled.await && rollback.await.is_ok()
-        };
-        tokio::time::timeout(CANCELLED_MAX, clean).await.unwrap_or(false)
-    }
-}
-
-async fn send(builder: &mut BatchBuilder, outlet: &Outlet) -> Result<(), Ended> {
-    match builder.take().map_err(Ended::Failed)? {
-        Some(batch) => outlet.send(batch).await.map_err(Ended::Stopped),
-        None => Ok(()),
-    }
 }

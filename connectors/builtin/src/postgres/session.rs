@@ -6,14 +6,15 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use caliber_connector_spi::{ConnectorError, Parameter};
-use tokio_postgres::config::SslMode;
+use caliber_connector_spi::ConnectorError;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
+use tokio_postgres::types::Type;
 use tokio_postgres::{CancelToken, Client, Config, NoTls, Statement};
 
 use super::cancel::{Peer, cancel};
 use super::failure::{connect_failure, failure};
+use super::tap::{Plain, Rows, Secured};
 use super::tls::Tls;
-use super::wire;
 use crate::pool::Connect;
 
 /// Prepared statements kept by a session; the one used longest ago makes room.
@@ -34,6 +35,8 @@ pub struct Sessions {
     source_name: String,
     config: Config,
     tls: Tls,
+    /// Whether the driver lets the stream be wrapped: not that of a socket in the file system.
+    is_tapped: bool,
     pinned: String,
 }
 
@@ -41,6 +44,8 @@ pub struct Sessions {
 pub struct Session {
     /// The driver's handle.
     pub client: Client,
+    /// Where rows go; `None` where they come through the driver.
+    pub rows: Option<Rows>,
     token: CancelToken,
     peer: Peer,
     tls: Tls,
@@ -58,10 +63,13 @@ impl Drop for Session {
 impl Sessions {
     /// For the server that `config` names.
     pub fn new(source_name: &str, mut config: Config, tls: Tls, statement_timeout: Duration) -> Self {
-        config.ssl_mode(match tls {
-            Tls::Off => SslMode::Disable,
-            Tls::VerifyFull(_) => SslMode::Require,
-        });
+        let is_tapped = match tls {
+            Tls::Off => tap_unencrypted(&mut config),
+            Tls::VerifyFull(_) => {
+                config.ssl_mode(SslMode::Require);
+                true
+            }
+        };
         config.application_name("caliber");
         let mut pinned = PINNED.to_owned();
         let _ = write!(pinned, "SET statement_timeout = {}", milliseconds(statement_timeout));
@@ -69,9 +77,28 @@ impl Sessions {
             source_name: source_name.to_owned(),
             config,
             tls,
+            is_tapped,
             pinned,
         }
     }
+}
+
+/// Lets [`Plain`] wrap the streams of `config`; `false` where the driver wraps none.
+fn tap_unencrypted(config: &mut Config) -> bool {
+    if !config.get_hosts().iter().all(|host| matches!(host, Host::Tcp(_))) {
+        config.ssl_mode(SslMode::Disable);
+        return false;
+    }
+    if config.get_hosts().is_empty() {
+        // The driver wraps the stream of a named host only; an address is a name for itself.
+        for address in config.get_hostaddrs().to_vec() {
+            config.host(address.to_string());
+        }
+    }
+    config
+        .ssl_mode(SslMode::Require)
+        .ssl_negotiation(SslNegotiation::Direct);
+    true
 }
 
 /// A positive number of milliseconds that the server takes for a timeout.
@@ -85,19 +112,27 @@ impl Connect for Sessions {
 
     async fn connect(&self) -> Result<Session, ConnectorError> {
         let unreachable = |error| connect_failure(&self.source_name, &error);
+        let rows = Rows::default();
         let (client, task) = match &self.tls {
+            Tls::Off if self.is_tapped => {
+                let tap = Plain(rows.clone());
+                let (client, connection) = self.config.connect(tap).await.map_err(unreachable)?;
+                (client, tokio::spawn(connection).abort_handle())
+            }
             Tls::Off => {
                 let (client, connection) = self.config.connect(NoTls).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
             Tls::VerifyFull(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(unreachable)?;
+                let tap = Secured(tls.clone(), rows.clone());
+                let (client, connection) = self.config.connect(tap).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
         };
         let token = client.cancel_token();
         let session = Session {
             client,
+            rows: self.is_tapped.then_some(rows),
             token,
             peer: Peer::of(&self.config),
             tls: self.tls.clone(),
@@ -127,13 +162,10 @@ impl Connect for Sessions {
 
 impl Session {
     /// The prepared form of `sql`, from this session's few.
-    pub async fn prepare(&mut self, sql: &str, parameters: &[Parameter]) -> Result<Statement, tokio_postgres::Error> {
+    pub async fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Statement, tokio_postgres::Error> {
         let statement = match self.statements.iter().position(|(known, _)| known == sql) {
             Some(at) => self.statements.remove(at).1,
-            None => {
-                let types: Vec<_> = parameters.iter().map(wire::parameter_type).collect();
-                self.client.prepare_typed(sql, &types).await?
-            }
+            None => self.client.prepare_typed(sql, types).await?,
         };
         if self.statements.len() >= STATEMENTS_MAX {
             self.statements.remove(0);

@@ -121,50 +121,75 @@ fn time(microseconds: i64) -> Result<i64, Misfit> {
     }
 }
 
+/// Ten to each power that fits.
+const POWERS: [i128; 39] = {
+    let mut powers = [1; 39];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
+fn power(exponent: i32) -> Option<i128> {
+    usize::try_from(exponent).ok().and_then(|at| POWERS.get(at)).copied()
+}
+
 /// Reads base-10000 digits: count, weight of the first, sign, display scale, digits (`numeric_send`).
 fn numeric(raw: &[u8], precision: u8, scale: i8) -> Result<i128, Misfit> {
-    let (head, digits) = raw.split_at_checked(8).ok_or(SHAPE)?;
-    let head: [u8; 8] = fixed(head)?;
-    let [c0, c1, w0, w1, s0, s1, _, _] = head;
-    match u16::from_be_bytes([s0, s1]) {
-        0 | 0x4000 => {}
+    let ([c0, c1, w0, w1, s0, s1, _, _], digits) = raw.split_first_chunk::<8>().ok_or(SHAPE)?;
+    let is_negative = match u16::from_be_bytes([*s0, *s1]) {
+        0 => false,
+        0x4000 => true,
         0xC000 => return Err("holds NaN, which is no decimal number"),
         0xD000 | 0xF000 => return Err("holds an infinity, which is no decimal number"),
         _ => return Err(SHAPE),
-    }
-    let count = usize::from(u16::from_be_bytes([c0, c1]));
-    if digits.len() != count * 2 {
+    };
+    let count = u16::from_be_bytes([*c0, *c1]);
+    let (digits, odd) = digits.as_chunks::<2>();
+    if digits.len() != usize::from(count) || !odd.is_empty() || digits.iter().any(|d| u16::from_be_bytes(*d) > 9_999) {
         return Err(SHAPE);
     }
-    let weight = i32::from(i16::from_be_bytes([w0, w1]));
-    let mut unscaled: i128 = 0;
-    for (at, digit) in digits.chunks_exact(2).enumerate() {
-        let digit = i128::from(i16::from_be_bytes(fixed(digit)?));
-        // The power of ten of this digit's last place, once the value is multiplied by ten to the scale.
-        let at = i32::try_from(at).map_err(|_| SHAPE)?;
-        let power = (weight - at) * 4 + i32::from(scale);
-        let term = if power >= 0 {
-            let factor = u32::try_from(power).ok().and_then(|power| 10_i128.checked_pow(power));
-            if digit == 0 {
-                Some(0)
-            } else {
-                factor.and_then(|factor| digit.checked_mul(factor))
-            }
-        } else {
-            // Only trailing zeros may fall below the scale.
-            let divisor = u32::try_from(-power).ok().and_then(|power| 10_i128.checked_pow(power));
-            match divisor {
-                Some(divisor) if digit % divisor == 0 => Some(digit / divisor),
-                None if digit == 0 => Some(0),
-                _ => None,
-            }
-        };
-        unscaled = term.and_then(|term| unscaled.checked_add(term)).ok_or(TOO_LARGE)?;
+    let weight = i32::from(i16::from_be_bytes([*w0, *w1]));
+    // The power of ten of the last digit, once the value is multiplied by ten to the scale.
+    let last = (weight - i32::from(count) + 1) * 4 + i32::from(scale);
+    let unscaled = if digits.len() <= 4 {
+        let whole = digits
+            .iter()
+            .fold(0, |sum, digit| sum * 10_000 + u64::from(u16::from_be_bytes(*digit)));
+        shift(whole, last)
+    } else {
+        sum(digits, last)
+    };
+    let unscaled = unscaled.filter(|unscaled| power(i32::from(precision)).is_none_or(|limit| *unscaled < limit));
+    let unscaled = unscaled.ok_or(TOO_LARGE)?;
+    Ok(if is_negative { -unscaled } else { unscaled })
+}
+
+/// `whole` times ten to the `exponent`, if that is a whole number that fits: the way most numbers take, without
+/// the division of 128 bits.
+fn shift(whole: u64, exponent: i32) -> Option<i128> {
+    if whole == 0 {
+        return Some(0);
     }
-    if unscaled >= 10_i128.checked_pow(u32::from(precision)).unwrap_or(i128::MAX) {
-        return Err(TOO_LARGE);
+    if exponent >= 0 {
+        return i128::from(whole).checked_mul(power(exponent)?);
     }
-    Ok(if s0 == 0x40 { -unscaled } else { unscaled })
+    let divisor = u64::try_from(power(exponent.checked_neg()?)?).ok()?;
+    whole.is_multiple_of(divisor).then(|| i128::from(whole / divisor))
+}
+
+/// The sum of `digits`, the last of which counts ten to the `last`, if it is a whole number that fits.
+fn sum(digits: &[[u8; 2]], last: i32) -> Option<i128> {
+    let mut sum: i128 = 0;
+    let mut exponent = last;
+    for digit in digits.iter().rev() {
+        let digit = u64::from(u16::from_be_bytes(*digit));
+        sum = sum.checked_add(shift(digit, exponent)?)?;
+        exponent = exponent.checked_add(4)?;
+    }
+    Some(sum)
 }
 
 /// The type a parameter is declared with, matching the cast its placeholder carries.
@@ -194,6 +219,20 @@ pub fn parameter_type(parameter: &Parameter) -> Type {
 
 /// A parameter in the form in which it travels. Its `Debug` shows no value.
 pub struct Encoded(Vec<u8>);
+
+impl Encoded {
+    /// What travels.
+    #[cfg(test)]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Encoded {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
 
 impl fmt::Debug for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -372,6 +411,17 @@ mod tests {
         assert_eq!(numeric(&wire(0, 0x4000, &[1, 5000]), 12, 2), Ok(-150));
         assert_eq!(numeric(&wire(-1, 0, &[100]), 12, 2), Ok(1));
         assert_eq!(numeric(&wire(2, 0, &[3]), 12, 2), Ok(30_000_000_000));
+        // 10000.0001: a gap of zeros within.
+        assert_eq!(numeric(&wire(1, 0, &[1, 0, 1]), 12, 4), Ok(100_000_001));
+        // Five groups, the way of longer numbers: 1,0000,0000,0000.0001.
+        assert_eq!(
+            numeric(&wire(3, 0x4000, &[1, 0, 0, 0, 1]), 38, 4),
+            Ok(-10_000_000_000_000_001)
+        );
+        // 0.00000001 and the smallest of 38 places.
+        assert_eq!(numeric(&wire(-2, 0, &[1]), 38, 8), Ok(1));
+        assert_eq!(numeric(&wire(-10, 0, &[100]), 38, 38), Ok(1));
+        assert_eq!(numeric(&wire(8, 0, &[0]), 12, 2), Ok(0), "a zero with a weight");
         let nines = 10_i128.pow(38) - 1;
         assert_eq!(
             numeric(
@@ -391,6 +441,28 @@ mod tests {
         );
         assert!(numeric(&wire(2, 0, &[100]), 10, 2).is_err(), "eleven digits and two");
         assert!(numeric(&wire(40, 0, &[1]), 38, 0).is_err());
+        assert!(numeric(&wire(9, 0, &[100]), 38, 0).is_err(), "39 digits");
+        assert!(
+            numeric(
+                &wire(9, 0, &[99, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999]),
+                37,
+                0
+            )
+            .is_err()
+        );
+        assert!(
+            numeric(&wire(0, 0, &[1, 0, 0, 0, 1]), 38, 2).is_err(),
+            "a sixteenth decimal place"
+        );
+        assert!(numeric(&wire(i16::MAX, 0, &[1]), 38, 0).is_err());
+        assert!(numeric(&wire(i16::MIN, 0, &[1]), 38, 38).is_err());
+        assert!(numeric(&wire(0, 0xF000, &[]), 12, 2).is_err(), "minus infinity");
+        assert!(numeric(&wire(0, 0x1000, &[1]), 12, 2).is_err(), "a sign that is none");
+        assert!(numeric(&wire(0, 0, &[10_000]), 12, 2).is_err(), "a digit beyond 9999");
+        assert!(numeric(&wire(0, 0, &[-1]), 12, 2).is_err());
+        let mut short = wire(0, 0, &[1, 2]);
+        short.pop();
+        assert!(numeric(&short, 12, 2).is_err());
         assert!(numeric(&wire(0, 0xC000, &[]), 12, 2).is_err(), "NaN");
         assert!(numeric(&wire(0, 0xD000, &[]), 12, 2).is_err(), "infinity");
         assert!(numeric(&[0, 1], 12, 2).is_err());

@@ -8,6 +8,7 @@ mod files;
 mod mysql;
 mod postgres;
 mod sqlite;
+mod transfer;
 
 use std::time::Duration;
 
