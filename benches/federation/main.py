@@ -51,6 +51,7 @@ class Bench:
     def __init__(self, chosen, stack):
         self.options = chosen
         self.report = Report()
+        self.load = os.getloadavg()[0]
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caliber-bench-")))
         # Two accounts besides this one run servers below it.
         self.folder.chmod(0o755)
@@ -66,9 +67,7 @@ class Bench:
     def new_caliber(self, name):
         """A server of its own, not yet started."""
         folder = self.folder / name
-        project.write(
-            folder, self.data, self.postgres.port, self.mariadb.port, self.options.third, self.options.caliber
-        )
+        project.write(folder, self.data, self.postgres.port, self.mariadb.port, self.options.third, self.options.caliber)
         return Caliber(self.options.caliber, folder, self.data.password)
 
     def say(self, what):
@@ -88,10 +87,11 @@ def head(bench):
     return [
         "# Caliber and DuckDB over the same live databases",
         "",
-        f"{datetime.date.today()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}."
+        f"{datetime.date.today()}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()},"
+        f" load average {bench.load:.1f} when it began."
         f" TPC-H at scale {bench.options.scale}, medians of {bench.options.rounds} interleaved rounds."
         f" {version}; DuckDB {duckdb.__version__}; PostgreSQL {postgres}; MariaDB {mariadb}; third source: {bench.options.third}.",
-        "" if bench.options.scale == 1 else "\n**The gates are meant at scale 1; this is another.**",
+        *([] if bench.options.scale == 1 else ["", "**The gates are meant at scale 1; this is another.**"]),
     ]
 
 

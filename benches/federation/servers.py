@@ -180,7 +180,7 @@ class Postgres(Server):
         self.run(
             program("initdb"), "--pgdata", str(data), "--username", "bench", "--pwfile", str(secret),
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
-        )  # fmt: skip
+        )
         secret.unlink()
 
     def command(self):
@@ -212,7 +212,7 @@ class MariaDb(Server):
         self.run(
             program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder / 'data'}",
             "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
-        )  # fmt: skip
+        )
 
     def command(self):
         first = self.folder / "first.sql"
@@ -228,7 +228,7 @@ class MariaDb(Server):
             program("mariadbd"), "--no-defaults", f"--datadir={self.folder / 'data'}", f"--port={self.port}",
             f"--socket={self.folder / 's'}", f"--pid-file={self.folder / 'pid'}", f"--tmpdir={self.folder}",
             f"--init-file={first}", *MARIADB_SETTINGS,
-        ]  # fmt: skip
+        ]
 
     def answers(self):
         try:
@@ -242,4 +242,4 @@ class MariaDb(Server):
         return pymysql.connect(
             host="127.0.0.1", port=self.port, user=user, password=self.password, database=database, autocommit=True,
             charset="utf8mb4", **options,
-        )  # fmt: skip
+        )
