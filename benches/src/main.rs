@@ -1,134 +1,35 @@
-//! What governance and pushdown cost on the demo bank: each of its queries as a branch clerk and as an auditor, with
-//! sources doing what they can and with everything done here, interleaved in one run.
+//! What Caliber costs, measured in this process. `cargo xtask bench --vs duckdb` runs the second and the third, beside the
+//! scripts of `federation/`.
 //!
-//!     cargo run --release -p caliber-benches -- [CUSTOMERS] [ROUNDS]
+//!     caliber-benches [bank [CUSTOMERS [ROUNDS]]]              governance and pushdown on the demo bank
+//!     caliber-benches receipts PROJECT USER                    what sources sent for each statement
+//!     caliber-benches parquet PROJECT USER FOLDER ROUNDS       Parquet files, against plain DataFusion
 //!
-//! Owns: the interleaving, the table on standard output. Never: a claim over anything it did not measure in this run.
+//! Owns: the words of the command line. Never: a measurement.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
+mod bank;
+mod parquet;
+mod project;
+mod receipts;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use caliber_catalog::ProcessEnvironment;
-use caliber_catalog::diagnostic::{Diagnostic, render};
-use caliber_connectors::FACTORIES;
-use caliber_engine::{Engine, EngineOptions, Session, connector_kinds};
-use caliber_server::demo::{Progress, QUERIES, generate};
-use futures::TryStreamExt;
-
-const CUSTOMERS: u32 = 10_000;
-const ROUNDS: usize = 15;
-const USERS: [&str; 2] = ["petr", "olga"];
-
-struct Silent;
-
-impl Progress for Silent {
-    fn step(&self, _: &'static str, _: u64, _: u64) {}
-}
+use anyhow::{Context, Result, bail};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let customers = arguments
-        .next()
-        .map_or(Ok(CUSTOMERS), |text| text.parse())
-        .context("CUSTOMERS is a number")?;
-    let rounds = arguments
-        .next()
-        .map_or(Ok(ROUNDS), |text| text.parse())
-        .context("ROUNDS is a number")?;
-    ensure!(rounds > 0, "ROUNDS is at least 1");
-    let folder = tempfile::tempdir()?;
-    generate(folder.path(), customers, 1, &Silent).map_err(|error| anyhow!("no demo bank: {error:?}"))?;
-    let pushed = open(folder.path(), true).await?;
-    let local = open(folder.path(), false).await?;
-    println!("{customers} customers, median of {rounds} interleaved rounds\n");
-    println!("| query | as | rows | pushed ms | local ms | local / pushed | rows from sources, pushed | local |");
-    println!("|---|---|--:|--:|--:|--:|--:|--:|");
-    for query in QUERIES {
-        for user in USERS {
-            let (here, there) = (session(&pushed, user)?, session(&local, user)?);
-            let (mut fast, mut slow) = (Vec::new(), Vec::new());
-            for _ in 0..rounds {
-                fast.push(run(&here, query.sql).await?);
-                slow.push(run(&there, query.sql).await?);
-            }
-            let (fast, slow) = (median(fast), median(slow));
-            ensure!(fast.rows == slow.rows, "{}: pushed and local differ", query.name);
-            println!(
-                "| {} | {user} | {} | {:.1} | {:.1} | {:.2} | {} | {} |",
-                query.name,
-                fast.rows,
-                milliseconds(fast.time),
-                milliseconds(slow.time),
-                slow.time.as_secs_f64() / fast.time.as_secs_f64(),
-                fast.received,
-                slow.received
-            );
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["receipts", folder, user] => receipts::receipts(Path::new(folder), user).await,
+        ["parquet", project, user, folder, rounds] => {
+            let rounds = rounds.parse().context("ROUNDS is a number")?;
+            parquet::parquet(Path::new(project), user, Path::new(folder), rounds).await
         }
+        ["bank", rest @ ..] => bank::bank(rest).await,
+        rest if rest.iter().all(|word| word.parse::<u32>().is_ok()) => bank::bank(rest).await,
+        _ => bail!(
+            "caliber-benches [bank [CUSTOMERS [ROUNDS]]] | receipts PROJECT USER | parquet PROJECT USER FOLDER ROUNDS"
+        ),
     }
-    Ok(())
-}
-
-/// One run of a query.
-#[derive(Clone, Copy)]
-struct Measured {
-    time: Duration,
-    rows: u64,
-    received: u64,
-}
-
-async fn open(folder: &std::path::Path, pushdown: bool) -> Result<Arc<Engine>> {
-    let kinds = connector_kinds(FACTORIES);
-    let (project, _) = caliber_catalog::load(folder, &ProcessEnvironment, &kinds).map_err(shown)?;
-    let options = EngineOptions {
-        pushdown,
-        ..EngineOptions::default()
-    };
-    let (engine, _) = Engine::open(Arc::new(project), FACTORIES, options)
-        .await
-        .map_err(shown)?;
-    Ok(engine)
-}
-
-fn session(engine: &Arc<Engine>, user: &str) -> Result<Session> {
-    let project = &engine.snapshot().project;
-    let user = project
-        .users
-        .get(user)
-        .with_context(|| format!("the demo has no user {user}"))?;
-    Ok(engine.session(user.principal()))
-}
-
-async fn run(session: &Session, sql: &str) -> Result<Measured> {
-    let started = Instant::now();
-    let mut stream = session.execute(sql, None).await?;
-    while stream.try_next().await?.is_some() {}
-    let receipt = stream.receipt();
-    let received = receipt.sources.iter().map(|source| source.rows).sum();
-    Ok(Measured {
-        time: started.elapsed(),
-        rows: receipt.rows,
-        received,
-    })
-}
-
-fn median(mut all: Vec<Measured>) -> Measured {
-    all.sort_by_key(|one| one.time);
-    let none = Measured {
-        time: Duration::ZERO,
-        rows: 0,
-        received: 0,
-    };
-    all.get(all.len() / 2).copied().unwrap_or(none)
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1_000.0
-}
-
-fn shown(findings: Vec<Diagnostic>) -> anyhow::Error {
-    anyhow!("{}", findings.iter().map(render).collect::<String>())
 }

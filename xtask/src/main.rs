@@ -1,7 +1,8 @@
 //! `cargo xtask`: everything a contributor or CI runs, in Rust, so that it works wherever the product does.
 //!
-//! Owns: the words `check`, `tidy`, `test` and what each runs. Never: part of what ships; nothing depends on it.
+//! Owns: the words `check`, `tidy`, `test`, `bench` and what each runs. Never: part of what ships; nothing depends on it.
 
+mod bench;
 mod check;
 mod mutants;
 mod proof;
@@ -27,6 +28,9 @@ usage: cargo xtask <task>
   test [filter] [options]   every test, with private PostgreSQL and MariaDB servers
     --no-install            install nothing; say what is missing (also CALIBER_NO_INSTALL=1)
     -- ARGS                 ARGS for the test programs
+  bench --vs duckdb         side by side over the same live databases (docs/benchmarks.md)
+    --scale N  --rounds N  --third sqlite|parquet  --keep FOLDER  --report FILE  --no-install
+    --only tpch,lookup,segment,single,bulk,parquet,memory  --queries 1,5,9
 
   the proof of governance, on a release build (--dev: the everyday profile); each takes --seed S:
   fuzz       [--queries N]  governed against plain DataFusion over a filtered, masked copy
@@ -60,6 +64,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("check", []) => check::check(&Workspace::open()?),
         ("tidy", []) => tidy::tidy(&Workspace::open()?),
         ("test", rest) => test::test(&Workspace::open()?, &test::Options::parse(rest)?),
+        ("bench", rest) => bench::bench(&Workspace::open()?, &bench::Options::parse(rest)?),
         ("mutants", options) => mutants::mutants(&Workspace::open()?, options),
         (task, options) if proof::TASKS.contains(&task) => proof::prove(&Workspace::open()?, task, options),
         ("help" | "--help" | "-h", _) => {

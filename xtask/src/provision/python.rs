@@ -13,12 +13,22 @@ use crate::workspace::Workspace;
 
 /// The client libraries, pinned.
 const CLIENTS: &str = "tests/clients/requirements.txt";
+/// The client libraries, the rival and the generator of data, pinned.
+const BENCHES: &str = "benches/federation/requirements.txt";
 
 /// The interpreter with which `tests/clients` run.
 pub fn clients(workspace: &Workspace, consent: Consent) -> Result<PathBuf> {
-    let requirements =
-        fs::read_to_string(workspace.root.join(CLIENTS)).with_context(|| format!("cannot read {CLIENTS}"))?;
-    environment(workspace, "clients", &requirements, consent).map(|folder| folder.join("bin/python"))
+    interpreter(workspace, "clients", CLIENTS, consent)
+}
+
+/// The interpreter with which `benches/federation` runs.
+pub fn benches(workspace: &Workspace, consent: Consent) -> Result<PathBuf> {
+    interpreter(workspace, "benches", BENCHES, consent)
+}
+
+fn interpreter(workspace: &Workspace, name: &str, list: &str, consent: Consent) -> Result<PathBuf> {
+    let requirements = fs::read_to_string(workspace.root.join(list)).with_context(|| format!("cannot read {list}"))?;
+    environment(workspace, name, &requirements, consent).map(|folder| folder.join("bin/python"))
 }
 
 /// A program that a PyPI package ships.
