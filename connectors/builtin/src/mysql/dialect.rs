@@ -488,7 +488,6 @@ mod tests {
                 data_type: DataType::Utf8,
                 nullable: true,
                 comparable: true,
-                distinct_estimate: None,
                 origin: Some((Arc::new(table), 0)),
             };
             assert_eq!(is_short(&output), is_whole, "{native}");

@@ -20,6 +20,7 @@ fn builder(columns: usize, rows_max: usize) -> BatchBuilder {
         native_type: String::new(),
         nullable: true,
         comparable: true,
+        distinct_estimate: None,
         comment: None,
     };
     let table = RemoteTable {
@@ -33,10 +34,7 @@ fn builder(columns: usize, rows_max: usize) -> BatchBuilder {
         comment: None,
         rows_estimate: None,
     };
-    let root = Relation::Scan {
-        table: Arc::new(table),
-        columns: (0..columns).collect(),
-    };
+    let root = Relation::Scan { table: Arc::new(table) };
     BatchBuilder::new("s", &RemoteQuery { root }, rows_max).expect("known types")
 }
 
