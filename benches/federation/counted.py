@@ -56,7 +56,10 @@ class Counted:
             receipt = self.receipts.of(sql)
         if "error" in receipt:
             raise RuntimeError(receipt["error"])
-        counted.supply_rows = receipt["sources"].get("supply", {}).get("rows", 0)
+        rows = {source: counts["rows"] for source, counts in receipt["sources"].items()}
+        counted.supply_rows = rows.get("supply", 0)
+        if rows.get("sales", 0) != counted.sales_rows:
+            self.bench.report.disagreement(f"PostgreSQL counts {counted.sales_rows:,} rows, the receipt {rows.get('sales', 0):,}: {sql}")
         return counted
 
     def duck(self, sql):

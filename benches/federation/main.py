@@ -9,6 +9,7 @@ import datetime
 import importlib
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,14 +99,17 @@ def head(bench):
 def main():
     """Fails if an answer is wrong or missing. A gate that is not met is a finding, no failure."""
     chosen = options()
+    # Whoever ends this program ends its servers in order, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     with contextlib.ExitStack() as stack:
         bench = Bench(chosen, stack)
+        opening = head(bench)
         for name in measures.NAMES:
             if name in chosen.only:
                 importlib.import_module(f"measures.{name}").measure(bench)
-        text = bench.report.text(head(bench))
-        print(text, end="", flush=True)
-        chosen.report.write_text(text)
+                # After each: what a later one breaks off does not lose it.
+                chosen.report.write_text(bench.report.text(opening))
+        print(bench.report.text(opening), end="", flush=True)
         return 1 if bench.report.wrong else 0
 
 

@@ -45,12 +45,16 @@ class Report:
         """A wrong answer, or none."""
         self.wrong.append(what)
 
+    def disagreement(self, what):
+        """Two who count the same and do not agree: neither is to be believed."""
+        self.wrong.append(" ".join(what.split()))
+
     def text(self, head):
         """The whole, under what `head` says of the machine and the versions."""
         words = {True: "yes", False: "**no**", None: "not measured"}
         gates = [line(["gate", "found", "met"]), line(["---", "---", "---"])]
         gates += [line([gate.wanted, gate.found, words[gate.met]]) for gate in self.gates]
-        wrong = ["", "## Wrong or missing answers", "", *(f"- {what}" for what in self.wrong)] if self.wrong else []
+        wrong = ["", "## Wrong, missing, or not agreed on", "", *(f"- {what}" for what in self.wrong)] if self.wrong else []
         return "\n".join([*head, "", "## Gates", "", *gates, *wrong, *self.lines]).rstrip() + "\n"
 
 
