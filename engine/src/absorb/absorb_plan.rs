@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 use super::absorbed_table::AbsorbedTable;
 use super::estimate;
 use super::governed_relation::governed_relation;
-use super::join_region::is_region;
+use super::region::is_region;
 use super::remote_plan::RemotePlan;
 use super::split_average::split_averages;
 use super::translate::Why;
@@ -163,7 +163,7 @@ impl Absorber {
     }
 
     /// The node as it is, over inputs that are absorbed each for itself.
-    fn local(&mut self, plan: &LogicalPlan) -> Result<Node> {
+    pub fn local(&mut self, plan: &LogicalPlan) -> Result<Node> {
         let plan = plan.clone();
         let absorbed = plan
             .map_children(|child| Ok(Transformed::yes(self.absorb(&child)?)))?

@@ -21,7 +21,7 @@ use datafusion::physical_plan::{
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
-use super::bind_join::Binding;
+use super::gathering::Binding;
 use super::key_relation::Keys;
 use super::remote_plan::RemotePlan;
 use super::restrict::{restrict, with_keys};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use datafusion::common::{Column, TableReference};
 
 use super::absorb_plan::Node;
-use super::join_region::Place;
+use super::region::Place;
 
 /// Sides already joined with each other.
 pub(super) struct Unit {

@@ -6,35 +6,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, TableReference};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, find_valid_equijoin_key_pair, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection};
 
 use super::absorb_plan::{Absorber, Node, is_inner};
 use super::join_order::{Class, Unit, order, shared};
+use super::region::{Existence, Region, Side, column, leads_to_join, lost, plain, replaced};
 use super::remote_plan::RemotePlan;
-use crate::EngineError;
-
-/// The parts of a tree of inner joins.
-struct Region {
-    sides: Vec<Side>,
-    /// Equal columns, each class as its members.
-    classes: Vec<BTreeSet<Place>>,
-    /// Conditions that are no equality of two columns.
-    conditions: Vec<Expr>,
-}
-
-/// One side, its columns named `alias.c0`, `alias.c1`…
-struct Side {
-    alias: String,
-    node: Option<Node>,
-    width: usize,
-}
-
-/// A column of a region: the side, and the position there.
-pub(super) type Place = (usize, usize);
 
 impl Absorber {
     /// An inner join and all inner joins below it.
@@ -46,6 +26,10 @@ impl Absorber {
 
     /// The region, joined, with the columns that `plan` has.
     fn finish(&mut self, region: Region, outputs: Vec<Column>, plan: &LogicalPlan) -> Result<Node> {
+        // A product of sides that nothing equates stays as it was written: there is no order to choose it by.
+        if !region.is_connected() {
+            return self.local(plan);
+        }
         let joined = self.joined(region)?;
         let exprs: Vec<Expr> = outputs
             .into_iter()
@@ -324,7 +308,7 @@ impl Absorber {
                     let (left_on, right_on): (Vec<usize>, Vec<usize>) =
                         on.iter().map(|(class, _)| class.positions(a, b)).unzip();
                     let is_key = l.is_unique_on(&left_on) || r.is_unique_on(&right_on);
-                    if on.is_empty() && !is_one_source || !(is_key || is_one_source) {
+                    if !(is_one_source || is_key && !on.is_empty()) {
                         continue;
                     }
                     let rows = on
@@ -393,130 +377,6 @@ impl Absorber {
             ..sides
         })
     }
-}
-
-/// A semi or anti join, the side whose rows come out on the left.
-struct Existence<'a> {
-    kept: &'a LogicalPlan,
-    other: &'a LogicalPlan,
-    on: Vec<(Expr, Expr)>,
-    join_type: JoinType,
-}
-
-impl<'a> Existence<'a> {
-    fn of(join: &'a Join) -> Option<Self> {
-        if join.null_equality != NullEquality::NullEqualsNothing || join.null_aware {
-            return None;
-        }
-        let (join_type, is_swapped) = match join.join_type {
-            JoinType::LeftSemi => (JoinType::LeftSemi, false),
-            JoinType::LeftAnti => (JoinType::LeftAnti, false),
-            JoinType::RightSemi => (JoinType::LeftSemi, true),
-            JoinType::RightAnti => (JoinType::LeftAnti, true),
-            _ => return None,
-        };
-        let (kept, other, on) = if is_swapped {
-            let on = join.on.iter().map(|(left, right)| (right.clone(), left.clone()));
-            (&join.right, &join.left, on.collect())
-        } else {
-            (&join.left, &join.right, join.on.clone())
-        };
-        Some(Self {
-            kept,
-            other,
-            on,
-            join_type,
-        })
-    }
-
-    fn join(
-        &self,
-        kept: &LogicalPlan,
-        other: &LogicalPlan,
-        on: Vec<(Expr, Expr)>,
-        filter: Option<Expr>,
-    ) -> Result<Join> {
-        Join::try_new(
-            Arc::new(kept.clone()),
-            Arc::new(other.clone()),
-            on,
-            filter,
-            self.join_type,
-            JoinConstraint::On,
-            NullEquality::NullEqualsNothing,
-            false,
-        )
-    }
-}
-
-impl Region {
-    fn new() -> Self {
-        Self {
-            sides: Vec::new(),
-            classes: Vec::new(),
-            conditions: Vec::new(),
-        }
-    }
-
-    fn place(&self, column: &Column) -> Option<Place> {
-        let alias = column.relation.as_ref()?.table();
-        let side = self.sides.iter().position(|side| side.alias == alias)?;
-        let at = column.name.strip_prefix('c')?.parse().ok()?;
-        (at < self.sides.get(side)?.width).then_some((side, at))
-    }
-
-    /// A condition over columns of sides.
-    fn add(&mut self, condition: Expr) {
-        if let Expr::BinaryExpr(BinaryExpr {
-            left,
-            op: Operator::Eq,
-            right,
-        }) = &condition
-            && let (Expr::Column(l), Expr::Column(r)) = (&**left, &**right)
-            && let (Some(l), Some(r)) = (self.place(l), self.place(r))
-            && self.type_of(l).is_some()
-            && self.type_of(l) == self.type_of(r)
-        {
-            let mut class = BTreeSet::from([l, r]);
-            self.classes.retain(|known| {
-                let is_other = known.is_disjoint(&class);
-                if !is_other {
-                    class.extend(known.iter().copied());
-                }
-                is_other
-            });
-            self.classes.push(class);
-            return;
-        }
-        self.conditions.push(condition);
-    }
-
-    fn type_of(&self, place: Place) -> Option<arrow::datatypes::DataType> {
-        let node = self.sides.get(place.0)?.node.as_ref()?;
-        let schema = match node {
-            Node::Remote(remote) => &remote.schema,
-            Node::Local(plan) => plan.schema(),
-        };
-        schema.fields().get(place.1).map(|field| field.data_type().clone())
-    }
-
-    /// The parts of another region.
-    fn take_in(&mut self, other: Region) {
-        let moved = self.sides.len();
-        self.sides.extend(other.sides);
-        self.classes.extend(
-            other
-                .classes
-                .into_iter()
-                .map(|class| class.into_iter().map(|(side, at)| (side + moved, at)).collect()),
-        );
-        self.conditions.extend(other.conditions);
-    }
-}
-
-/// Whether a join is one of those that are taken apart.
-pub(super) fn is_region(join: &Join) -> bool {
-    is_inner(join) || Existence::of(join).is_some()
 }
 
 /// The plan a node stands for.
@@ -588,51 +448,9 @@ fn logical_join(left: &LogicalPlan, right: &LogicalPlan, conditions: &[Expr]) ->
     )?))
 }
 
-/// Whether an inner join is below, through nodes that are taken apart with it.
-fn leads_to_join(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Join(join) => is_inner(join) || Existence::of(join).is_some(),
-        LogicalPlan::Filter(filter) => leads_to_join(&filter.input),
-        LogicalPlan::SubqueryAlias(alias) => leads_to_join(&alias.input),
-        LogicalPlan::Projection(projection) => {
-            projection.expr.iter().all(|expr| plain(expr).is_some()) && leads_to_join(&projection.input)
-        }
-        _ => false,
-    }
-}
-
-/// The column, where the expression is one, under whatever name.
-fn plain(expr: &Expr) -> Option<&Column> {
-    match expr {
-        Expr::Column(column) => Some(column),
-        Expr::Alias(alias) => plain(&alias.expr),
-        _ => None,
-    }
-}
-
-/// `expr` over other columns.
-fn replaced(expr: &Expr, place: &dyn Fn(&Column) -> Option<Column>) -> Result<Expr> {
-    let moved = expr.clone().transform(|part| {
-        let Expr::Column(column) = &part else {
-            return Ok(Transformed::no(part));
-        };
-        let found = place(column).ok_or_else(lost)?;
-        Ok(Transformed::yes(Expr::Column(found)))
-    })?;
-    Ok(moved.data)
-}
-
-fn column(alias: &str, at: usize) -> Column {
-    Column::new(Some(TableReference::bare(alias)), format!("c{at}"))
-}
-
 fn nothing() -> Node {
     Node::Local(LogicalPlan::EmptyRelation(datafusion::logical_expr::EmptyRelation {
         produce_one_row: false,
         schema: Arc::new(DFSchema::empty()),
     }))
-}
-
-fn lost() -> datafusion::error::DataFusionError {
-    EngineError::internal("a join could not be taken apart", &"a column is lost").into()
 }

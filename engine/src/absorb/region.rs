@@ -1,0 +1,215 @@
+//! A tree of inner joins as its parts: sides, equal columns, further conditions.
+//!
+//! Owns: the parts, and what of a plan is taken apart. Never: an order of joins.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, TableReference};
+use datafusion::error::Result;
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, Operator};
+
+use super::absorb_plan::{Node, is_inner};
+use crate::EngineError;
+
+/// The parts of a tree of inner joins.
+pub(super) struct Region {
+    pub sides: Vec<Side>,
+    /// Equal columns, each class as its members.
+    pub classes: Vec<BTreeSet<Place>>,
+    /// Conditions that are no equality of two columns.
+    pub conditions: Vec<Expr>,
+}
+
+/// One side, its columns named `alias.c0`, `alias.c1`…
+pub(super) struct Side {
+    pub alias: String,
+    pub node: Option<Node>,
+    pub width: usize,
+}
+
+/// A column of a region: the side, and the position there.
+pub(super) type Place = (usize, usize);
+
+/// A semi or anti join, the side whose rows come out on the left.
+pub(super) struct Existence<'a> {
+    pub kept: &'a LogicalPlan,
+    pub other: &'a LogicalPlan,
+    pub on: Vec<(Expr, Expr)>,
+    pub join_type: JoinType,
+}
+
+impl<'a> Existence<'a> {
+    pub fn of(join: &'a Join) -> Option<Self> {
+        if join.null_equality != NullEquality::NullEqualsNothing || join.null_aware {
+            return None;
+        }
+        let (join_type, is_swapped) = match join.join_type {
+            JoinType::LeftSemi => (JoinType::LeftSemi, false),
+            JoinType::LeftAnti => (JoinType::LeftAnti, false),
+            JoinType::RightSemi => (JoinType::LeftSemi, true),
+            JoinType::RightAnti => (JoinType::LeftAnti, true),
+            _ => return None,
+        };
+        let (kept, other, on) = if is_swapped {
+            let on = join.on.iter().map(|(left, right)| (right.clone(), left.clone()));
+            (&join.right, &join.left, on.collect())
+        } else {
+            (&join.left, &join.right, join.on.clone())
+        };
+        Some(Self {
+            kept,
+            other,
+            on,
+            join_type,
+        })
+    }
+
+    pub fn join(
+        &self,
+        kept: &LogicalPlan,
+        other: &LogicalPlan,
+        on: Vec<(Expr, Expr)>,
+        filter: Option<Expr>,
+    ) -> Result<Join> {
+        Join::try_new(
+            Arc::new(kept.clone()),
+            Arc::new(other.clone()),
+            on,
+            filter,
+            self.join_type,
+            JoinConstraint::On,
+            NullEquality::NullEqualsNothing,
+            false,
+        )
+    }
+}
+
+impl Region {
+    pub fn new() -> Self {
+        Self {
+            sides: Vec::new(),
+            classes: Vec::new(),
+            conditions: Vec::new(),
+        }
+    }
+
+    pub fn place(&self, column: &Column) -> Option<Place> {
+        let alias = column.relation.as_ref()?.table();
+        let side = self.sides.iter().position(|side| side.alias == alias)?;
+        let at = column.name.strip_prefix('c')?.parse().ok()?;
+        (at < self.sides.get(side)?.width).then_some((side, at))
+    }
+
+    /// Whether equal columns lead from each side to every other.
+    pub fn is_connected(&self) -> bool {
+        let mut reached = BTreeSet::from([0]);
+        loop {
+            let before = reached.len();
+            for class in &self.classes {
+                if class.iter().any(|(side, _)| reached.contains(side)) {
+                    reached.extend(class.iter().map(|(side, _)| *side));
+                }
+            }
+            if reached.len() == before {
+                return reached.len() >= self.sides.len();
+            }
+        }
+    }
+
+    /// A condition over columns of sides.
+    pub fn add(&mut self, condition: Expr) {
+        if let Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Eq,
+            right,
+        }) = &condition
+            && let (Expr::Column(l), Expr::Column(r)) = (&**left, &**right)
+            && let (Some(l), Some(r)) = (self.place(l), self.place(r))
+            && self.type_of(l).is_some()
+            && self.type_of(l) == self.type_of(r)
+        {
+            let mut class = BTreeSet::from([l, r]);
+            self.classes.retain(|known| {
+                let is_other = known.is_disjoint(&class);
+                if !is_other {
+                    class.extend(known.iter().copied());
+                }
+                is_other
+            });
+            self.classes.push(class);
+            return;
+        }
+        self.conditions.push(condition);
+    }
+
+    fn type_of(&self, place: Place) -> Option<arrow::datatypes::DataType> {
+        let node = self.sides.get(place.0)?.node.as_ref()?;
+        let schema = match node {
+            Node::Remote(remote) => &remote.schema,
+            Node::Local(plan) => plan.schema(),
+        };
+        schema.fields().get(place.1).map(|field| field.data_type().clone())
+    }
+
+    /// The parts of another region.
+    pub fn take_in(&mut self, other: Region) {
+        let moved = self.sides.len();
+        self.sides.extend(other.sides);
+        self.classes.extend(
+            other
+                .classes
+                .into_iter()
+                .map(|class| class.into_iter().map(|(side, at)| (side + moved, at)).collect()),
+        );
+        self.conditions.extend(other.conditions);
+    }
+}
+
+/// Whether a join is one of those that are taken apart.
+pub(super) fn is_region(join: &Join) -> bool {
+    is_inner(join) || Existence::of(join).is_some()
+}
+
+/// Whether an inner join is below, through nodes that are taken apart with it.
+pub(super) fn leads_to_join(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Join(join) => is_inner(join) || Existence::of(join).is_some(),
+        LogicalPlan::Filter(filter) => leads_to_join(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => leads_to_join(&alias.input),
+        LogicalPlan::Projection(projection) => {
+            projection.expr.iter().all(|expr| plain(expr).is_some()) && leads_to_join(&projection.input)
+        }
+        _ => false,
+    }
+}
+
+/// The column, where the expression is one, under whatever name.
+pub(super) fn plain(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::Column(column) => Some(column),
+        Expr::Alias(alias) => plain(&alias.expr),
+        _ => None,
+    }
+}
+
+/// `expr` over other columns.
+pub(super) fn replaced(expr: &Expr, place: &dyn Fn(&Column) -> Option<Column>) -> Result<Expr> {
+    let moved = expr.clone().transform(|part| {
+        let Expr::Column(column) = &part else {
+            return Ok(Transformed::no(part));
+        };
+        let found = place(column).ok_or_else(lost)?;
+        Ok(Transformed::yes(Expr::Column(found)))
+    })?;
+    Ok(moved.data)
+}
+
+pub(super) fn column(alias: &str, at: usize) -> Column {
+    Column::new(Some(TableReference::bare(alias)), format!("c{at}"))
+}
+
+pub(super) fn lost() -> datafusion::error::DataFusionError {
+    EngineError::internal("a join could not be taken apart", &"a column is lost").into()
+}
