@@ -102,6 +102,12 @@ impl Region {
         (at < self.sides.get(side)?.width).then_some((side, at))
     }
 
+    /// Whether the order of its joins decides which rows an expression that may fail meets.
+    pub fn may_fail(&self) -> bool {
+        let sides = self.sides.iter().filter_map(|side| side.node.as_ref());
+        self.conditions.iter().any(may_fail) || sides.into_iter().any(filters_may_fail)
+    }
+
     /// Whether equal columns lead from each side to every other.
     pub fn is_connected(&self) -> bool {
         let mut reached = BTreeSet::from([0]);
@@ -165,6 +171,26 @@ impl Region {
         );
         self.conditions.extend(other.conditions);
     }
+}
+
+/// Whether a side keeps rows by an expression that may fail: then it matters whether the side is read at all.
+fn filters_may_fail(node: &Node) -> bool {
+    let Node::Local(plan) = node else { return false };
+    let found = plan.exists(|node| Ok(matches!(node, LogicalPlan::Filter(filter) if may_fail(&filter.predicate))));
+    found.unwrap_or(true)
+}
+
+/// Whether an expression computes: comparisons do not fail, what is compared may.
+fn may_fail(expr: &Expr) -> bool {
+    let found = expr.exists(|part| {
+        Ok(match part {
+            Expr::ScalarFunction(_) | Expr::TryCast(_) | Expr::Negative(_) => true,
+            Expr::Cast(cast) => !cast.field.data_type().is_numeric(),
+            Expr::BinaryExpr(binary) => !binary.op.supports_propagation() && !binary.op.is_logic_operator(),
+            _ => false,
+        })
+    });
+    found.unwrap_or(true)
 }
 
 /// Whether a join is one of those that are taken apart.

@@ -62,6 +62,9 @@ pub(crate) struct LateKeys {
     pub relation: Arc<KeyRelation>,
 }
 
+/// The most tables of one statement: MariaDB joins 61, SQLite 64.
+const TABLES_MAX: usize = 32;
+
 impl RemotePlan {
     /// What its columns are, for expressions over them.
     pub fn translate(&self, expr: &Expr) -> Result<Remote, Why> {
@@ -86,6 +89,9 @@ impl RemotePlan {
         let capabilities = self.source.connector.capabilities();
         capabilities.runs(&relation)?;
         fits(&relation.columns(), schema)?;
+        if relation.tables().len() > TABLES_MAX {
+            return Err("it is over more tables than one statement is".to_owned());
+        }
         let relation = RemoteQuery { root: relation };
         if capabilities.reads_tables_only() && relation.table_read().is_none() {
             return Err("the source reads its tables one by one".to_owned());

@@ -52,6 +52,10 @@ impl Scope<'_> {
                 .map(Remote::Column)
                 .ok_or_else(|| format!("`{}` is not a column of the source", column.name)),
             Expr::Literal(scalar, _) if scalar.is_null() => Ok(Remote::Null(scalar.data_type())),
+            // It would come back in every row.
+            Expr::Literal(scalar, _) if scalar.size() > CONSTANT_BYTES_MAX => {
+                Err("a constant of it is long".to_owned())
+            }
             Expr::Literal(scalar, _) => value(scalar)
                 .map(Remote::Value)
                 .ok_or_else(|| "a constant of it is not sent to sources".to_owned()),
@@ -344,6 +348,9 @@ impl Scope<'_> {
         })
     }
 }
+
+/// A longer constant is not sent to be computed with; it may be compared with.
+const CONSTANT_BYTES_MAX: usize = 1_024;
 
 /// The digits every source that computes with decimals has room for (MySQL's DECIMAL), and those after the point.
 const DIGITS_MAX: u32 = 60;
