@@ -7,6 +7,7 @@ pub(crate) mod absorb_plan;
 pub(crate) mod absorbed_scan;
 pub(crate) mod absorbed_table;
 pub(crate) mod bind_join;
+mod constants;
 pub(crate) mod estimate;
 pub(crate) mod gathering;
 pub(crate) mod governed_relation;

@@ -12,6 +12,9 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, Like, Operator};
 
+pub(crate) use super::constants::key_type;
+use super::constants::{key_array, literal, value};
+
 /// Why something has no counterpart: a few words, fit to follow "because".
 pub(crate) type Why = String;
 
@@ -432,21 +435,6 @@ fn comparisons(predicate: &Remote) -> usize {
     count
 }
 
-/// The literals of a list as one array without NULL, of exactly `wanted`.
-fn key_array(list: &[Expr], wanted: &DataType) -> Option<arrow::array::ArrayRef> {
-    if !key_type(wanted) {
-        return None;
-    }
-    let scalars: Option<Vec<ScalarValue>> = list
-        .iter()
-        .map(|one| match one {
-            Expr::Literal(scalar, _) if scalar.data_type() == *wanted && !scalar.is_null() => Some(scalar.clone()),
-            _ => None,
-        })
-        .collect();
-    ScalarValue::iter_to_array(scalars?).ok()
-}
-
 fn flipped(op: Comparison) -> Comparison {
     match op {
         Comparison::Less => Comparison::Greater,
@@ -455,56 +443,6 @@ fn flipped(op: Comparison) -> Comparison {
         Comparison::GreaterOrEqual => Comparison::LessOrEqual,
         same => same,
     }
-}
-
-/// A non-null literal of exactly `wanted`.
-fn literal(expr: &Expr, wanted: &DataType) -> Option<Value> {
-    match expr {
-        Expr::Literal(scalar, _) if scalar.data_type() == *wanted => value(scalar),
-        _ => None,
-    }
-}
-
-/// The value of a scalar, where both sides mean the same by it.
-pub(crate) fn value(scalar: &ScalarValue) -> Option<Value> {
-    Some(match scalar {
-        ScalarValue::Boolean(Some(value)) => Value::Bool(*value),
-        ScalarValue::Int8(Some(value)) => Value::Int(i64::from(*value)),
-        ScalarValue::Int16(Some(value)) => Value::Int(i64::from(*value)),
-        ScalarValue::Int32(Some(value)) => Value::Int(i64::from(*value)),
-        ScalarValue::Int64(Some(value)) => Value::Int(*value),
-        ScalarValue::UInt8(Some(value)) => Value::UInt(u64::from(*value)),
-        ScalarValue::UInt16(Some(value)) => Value::UInt(u64::from(*value)),
-        ScalarValue::UInt32(Some(value)) => Value::UInt(u64::from(*value)),
-        ScalarValue::UInt64(Some(value)) => Value::UInt(*value),
-        // Arrow orders floats totally (-0 < +0, NaN = NaN); sources do so only away from zero and NaN.
-        ScalarValue::Float32(Some(value)) if *value != 0.0 && value.is_finite() => Value::Float(f64::from(*value)),
-        ScalarValue::Float64(Some(value)) if *value != 0.0 && value.is_finite() => Value::Float(*value),
-        ScalarValue::Decimal128(Some(unscaled), precision, scale) => Value::Decimal {
-            unscaled: *unscaled,
-            precision: *precision,
-            scale: *scale,
-        },
-        ScalarValue::Utf8(Some(value)) => Value::Text(value.clone()),
-        ScalarValue::Binary(Some(value)) => Value::Bytes(value.clone()),
-        ScalarValue::Date32(Some(value)) => Value::Date(*value),
-        ScalarValue::TimestampMicrosecond(Some(value), None) => Value::Timestamp(*value),
-        ScalarValue::TimestampMicrosecond(Some(value), Some(_)) => Value::TimestampUtc(*value),
-        _ => return None,
-    })
-}
-
-/// Whether keys of this type can be told apart by value alone.
-pub(crate) fn key_type(data_type: &DataType) -> bool {
-    data_type.is_integer()
-        || matches!(
-            data_type,
-            DataType::Utf8
-                | DataType::Binary
-                | DataType::Date32
-                | DataType::Decimal128(..)
-                | DataType::Timestamp(TimeUnit::Microsecond, _)
-        )
 }
 
 #[cfg(test)]
