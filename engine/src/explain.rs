@@ -43,6 +43,7 @@ pub(crate) fn explain(
         text.push_str("Sources\n");
         text.push_str(&scans);
     }
+    let kept: Vec<&Kept> = kept.iter().filter(|kept| full || !kept.is_policy).collect();
     if !kept.is_empty() {
         text.push_str("Done here\n");
         for kept in kept {

@@ -28,6 +28,8 @@ mod noninterference;
 mod policies;
 /// What `caliber policy` says of policies, and of a change of them.
 mod policy_tools;
+/// What leaves the sources of the bank, and the same answers with nothing pushed (INV-5).
+mod pushdown;
 /// `queries/slt/**/*.slt`, the principal as the connection's name.
 mod slt;
 /// What a statement says when a source fails.

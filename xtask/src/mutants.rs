@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: the fuzzer is not vacuous. Twelve leaks are seeded, and it finds each of them.
+//! `cargo xtask mutants`: the fuzzer is not vacuous. Thirteen leaks are seeded, and it finds each of them.
 //!
 //! Owns: the mutated copy of the workspace, its build, the runs. Never: a leak (`tests/mutants`), or a change to what
 //! ships: the copy has a version of its own, so that nothing built of it can take the place of the real thing.
@@ -15,7 +15,7 @@ use crate::run::{command, output, run, say, variable};
 use crate::workspace::Workspace;
 
 /// How many leaks there are.
-const LEAKS: usize = 12;
+const LEAKS: usize = 13;
 /// Queries within which a leak must show.
 const QUERIES: &str = "6000";
 /// Queries that agree where no leak is on.
@@ -64,7 +64,7 @@ struct Options {
 }
 
 /// What the tests run: the copy builds, nothing differs without a leak, and three kinds of leak are caught.
-pub const FIXED_PART: [&str; 3] = ["--dev", "--only", "1,6,10"];
+pub const FIXED_PART: [&str; 3] = ["--dev", "--only", "1,6,10,13"];
 
 /// Runs the gate.
 pub fn mutants(workspace: &Workspace, options: &[String]) -> Result<()> {

@@ -40,6 +40,8 @@ pub(crate) struct Kept {
     pub what: String,
     /// Why.
     pub why: Why,
+    /// Whether that says something of a policy.
+    pub is_policy: bool,
 }
 
 /// The pass.
@@ -188,7 +190,11 @@ impl Absorber {
 
     /// Notes why something stays here.
     pub fn keep(&mut self, what: impl Into<String>, why: Why) {
-        self.kept.push(Kept { what: what.into(), why });
+        self.kept.push(Kept {
+            what: what.into(),
+            why,
+            is_policy: false,
+        });
     }
 
     fn scan(&mut self, plan: &LogicalPlan, scan: &TableScan) -> Node {
@@ -199,7 +205,11 @@ impl Absorber {
         match governed_relation(scan, table) {
             Ok(remote) => Node::Remote(Box::new(remote)),
             Err(why) => {
-                self.keep(table.enforcement.name.to_string(), why);
+                self.kept.push(Kept {
+                    what: table.enforcement.name.to_string(),
+                    why,
+                    is_policy: true,
+                });
                 Node::Local(plan.clone())
             }
         }
