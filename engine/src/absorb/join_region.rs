@@ -28,7 +28,7 @@ impl Absorber {
     fn finish(&mut self, region: Region, outputs: Vec<Column>, plan: &LogicalPlan) -> Result<Node> {
         // A product of sides that nothing equates stays as it was written: there is no order to choose it by. So does what may
         // fail: which rows it meets is not to depend on guessed sizes.
-        if !region.is_connected() || region.may_fail() {
+        if !region.is_connected() || region.may_fail() || !region.has_joining_source() {
             return self.local(plan);
         }
         let joined = self.joined(region)?;

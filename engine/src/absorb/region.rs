@@ -108,6 +108,14 @@ impl Region {
         self.conditions.iter().any(may_fail) || sides.into_iter().any(filters_may_fail)
     }
 
+    /// Whether some side's source does more than read tables: else there is nothing to bring together.
+    pub fn has_joining_source(&self) -> bool {
+        self.sides.iter().any(|side| match &side.node {
+            Some(Node::Remote(remote)) => !remote.source.connector.capabilities().reads_tables_only(),
+            _ => false,
+        })
+    }
+
     /// Whether equal columns lead from each side to every other.
     pub fn is_connected(&self) -> bool {
         let mut reached = BTreeSet::from([0]);
