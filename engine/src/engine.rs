@@ -25,7 +25,9 @@ use crate::govern::check_policies::check_policies;
 use crate::govern::mask_functions::mask_functions;
 use crate::govern::standing::standing;
 use crate::limits::{SharedMemory, allow_process};
+use crate::resolve::catalog_cache::CatalogCache;
 use crate::run::audit::{AuditSink, NoAudit};
+use crate::run::plan_cache::PlanCache;
 use crate::session::{Session, base_state};
 
 /// The longest a source may take to be described.
@@ -107,6 +109,10 @@ pub struct Engine {
     pub(crate) state: Arc<SessionState>,
     /// The same, with the functions that only policies may call.
     pub(crate) policy_state: Arc<SessionState>,
+    /// What exists for each principal that asked lately.
+    pub(crate) catalogs: CatalogCache,
+    /// Statements planned lately.
+    pub(crate) plans: PlanCache,
 }
 
 impl std::fmt::Debug for Engine {
@@ -188,6 +194,8 @@ impl Engine {
             memory,
             state,
             policy_state,
+            catalogs: CatalogCache::default(),
+            plans: PlanCache::default(),
         };
         Ok((Arc::new(engine), findings))
     }

@@ -5,7 +5,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use caliber_connector_spi::{Expr as Remote, RemoteQuery};
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
@@ -13,6 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::EngineError;
 use crate::absorb::absorb_plan::Kept;
 use crate::absorb::absorbed_scan::AbsorbedScanExec;
+use crate::absorb::translate::value;
 use crate::govern::enforcement::Admission;
 use crate::govern::governed_scan::{GovernedScanExec, PolicyPart};
 
@@ -81,7 +84,7 @@ fn explain_absorbed(scan: &AbsorbedScanExec, full: bool, text: &mut String) {
             let _ = writeln!(text, "    under policy: {} ({})", policy.name, read.enforcement.name);
         }
     }
-    if let Some(sql) = remote.source.connector.statement(&remote.query()) {
+    if let Some(sql) = remote.source.connector.statement(&with_any_values(remote.query())) {
         let _ = writeln!(text, "    sent: {sql}");
     }
 }
@@ -132,8 +135,24 @@ fn explain_scan(scan: &GovernedScanExec, full: bool, pushdown: bool, text: &mut 
             }
         }
     }
-    if let Some(sql) = enforcement.source.connector.statement(&shape(scan, pushdown)) {
+    if let Some(sql) = enforcement
+        .source
+        .connector
+        .statement(&with_any_values(shape(scan, pushdown)))
+    {
         let _ = writeln!(text, "    sent: {sql}");
+    }
+}
+
+/// The query with some value for each parameter: its text shows none, and is the same with any.
+fn with_any_values(query: RemoteQuery) -> RemoteQuery {
+    let some = |_: usize, data_type: &DataType| {
+        let scalar = ScalarValue::new_one(data_type).or_else(|_| ScalarValue::new_default(data_type));
+        scalar.ok().and_then(|scalar| value(&scalar))
+    };
+    match query.root.with_parameters(&some) {
+        Some(root) => RemoteQuery { root },
+        None => query,
     }
 }
 

@@ -10,11 +10,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
@@ -24,9 +25,10 @@ use crate::EngineError;
 use crate::evaluate::bound_expansion::bound_expansion;
 use crate::govern::enforcement::Admission;
 use crate::govern::governed_table::GovernedTable;
-use crate::govern::guard_groups::guard_groups;
+use crate::govern::guard_groups::{guard_groups, is_guarded};
 use crate::govern::reaches_group::Withheld;
 use crate::govern::require_governed::require_governed_plan;
+use crate::run::plan_template::{is_repeatable, number_of};
 use crate::run::wire_types::wire_schema;
 use crate::session::{Session, result_schema};
 use crate::statement::{
@@ -54,9 +56,37 @@ pub(crate) struct Planned {
     pub withheld: Withheld,
     /// The sources of the tables and of what their policies read, sorted.
     pub sources: Vec<String>,
+    /// Whether another run may use it: it reads sources' tables alone, and nothing of it tells of a run.
+    pub is_kept: bool,
 }
 
 impl Planned {
+    /// The plan with a typed parameter wherever a value will be; `None` where runs may need plans that differ.
+    pub fn open(&self) -> Result<Option<LogicalPlan>, EngineError> {
+        if !self.is_kept || !is_repeatable(&self.plan)? {
+            return Ok(None);
+        }
+        if self.parameters.is_empty() {
+            return Ok(Some(self.plan.clone()));
+        }
+        let typed = self.plan.clone().transform_up_with_subqueries(|node| {
+            node.map_expressions(|expr| {
+                expr.transform(|part| {
+                    let Expr::Placeholder(Placeholder { id, .. }) = &part else {
+                        return Ok(Transformed::no(part));
+                    };
+                    let data_type = number_of(id).and_then(|at| self.parameters.get(at));
+                    let field = data_type.map(|data_type| Arc::new(Field::new(id, data_type.clone(), true)));
+                    Ok(Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(
+                        id.clone(),
+                        field,
+                    ))))
+                })
+            })
+        })?;
+        Ok(Some(typed.data))
+    }
+
     /// The plan with `values` for its parameters.
     pub fn bind(&self, values: Vec<ScalarValue>) -> Result<LogicalPlan, EngineError> {
         if values.is_empty() {
@@ -108,6 +138,7 @@ pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql:
             let written = written_names(&query);
             let plan = plan_query(state, &statement.text, query, &names).await?;
             let mut planned = finish(state, plan, statement.parameters)?;
+            planned.is_kept = planned.is_kept && !is_guarded(&planned.plan)?;
             planned.schema = renamed(&planned.schema, written);
             Ok(planned)
         }
@@ -229,6 +260,7 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
         policies: Vec::new(),
         withheld,
         sources: Vec::new(),
+        is_kept: false,
         parameters,
         plan,
     };
@@ -244,6 +276,7 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
     planned.masked = read.masked.into_iter().collect();
     planned.policies = read.policies.into_iter().collect();
     planned.sources = read.sources.into_iter().collect();
+    planned.is_kept = !read.others;
     Ok(planned)
 }
 
@@ -255,6 +288,8 @@ struct TablesRead {
     masked: BTreeSet<String>,
     policies: BTreeSet<String>,
     sources: BTreeSet<String>,
+    /// Whether it reads tables of Caliber's own too: some hold what is so at this moment.
+    others: bool,
 }
 
 /// From the plan before optimisation: what parameters make superfluous was asked for all the same.
@@ -276,6 +311,9 @@ fn tables_read(plan: &LogicalPlan) -> Result<TablesRead, EngineError> {
                 tables.push(Arc::clone(&table.enforcement));
             } else if let Some(schema) = scan.table_name.schema() {
                 read.tables.insert(TableName::new(schema, scan.table_name.table()));
+                read.others = true;
+            } else {
+                read.others = true;
             }
         }
         Ok(TreeNodeRecursion::Continue)
@@ -325,10 +363,7 @@ fn catalog_query(
 
 /// The explanation of a plan, as rows.
 async fn explain_plan(session: &Session, state: &SessionState, planned: &Planned) -> Result<LogicalPlan, EngineError> {
-    let bound = planned.bind(planned.null_parameters()?)?;
-    let logical = state.optimize(&bound)?;
-    let values = planned.null_parameters()?;
-    let physical = crate::session::physical_plan(state, planned, values).await?;
+    let (logical, physical) = crate::session::open_plan(state, planned).await?;
     let pushdown = session.engine.options.pushdown;
     let text = crate::explain::explain(&logical, &physical.plan, &physical.kept, session.is_admin(), pushdown)?;
     let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());

@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
+use datafusion::common::config::ConfigOptions;
+use datafusion::error::Result;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
 
 use crate::absorb::bind_join::{BindJoins, BuildOnFewer};
 use crate::evaluate::bound_calls::BoundCalls;
@@ -30,8 +33,8 @@ pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     Optimizer::new().rules
 }
 
-/// DataFusion's own; then ours, which mend a join and an unnest of DataFusion's; and last of all the check: whatever the others
-/// made, a plan with an ungoverned scan does not run (INV-1).
+/// DataFusion's own; then ours, which mend a join and an unnest of DataFusion's; and last the check: whatever the others
+/// made, a plan with an ungoverned scan is none (INV-1).
 pub(crate) fn physical_rules(pushdown: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     // Before partitions are chosen.
@@ -44,9 +47,21 @@ pub(crate) fn physical_rules(pushdown: bool) -> Vec<Arc<dyn PhysicalOptimizerRul
     }
     rules.push(Arc::new(ExecuteLeftOnce));
     rules.push(Arc::new(BoundUnnest));
-    if pushdown {
-        rules.push(Arc::new(BindJoins));
-    }
     rules.push(Arc::new(RequireGovernedScan));
     rules
+}
+
+/// What is done to a plan each time before it runs, a kept one too: joins are bound to what is gathered in this run alone,
+/// and the check is made again.
+pub(crate) fn ready(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+    pushdown: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let bound = if pushdown {
+        BindJoins.optimize(plan, options)?
+    } else {
+        plan
+    };
+    RequireGovernedScan.optimize(bound, options)
 }

@@ -3,6 +3,7 @@
 //!
 //! Owns: the order of the steps. Never: a step's work; that is `statement`, `resolve`, `expand`, `govern`, `absorb`, `run`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,15 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
+use datafusion::common::ScalarValue;
+use datafusion::execution::TaskContext;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
 
 use crate::EngineError;
 use crate::absorb::absorb_plan::{Absorber, Kept};
@@ -28,9 +32,11 @@ use crate::limits::{on_large_stack, runtime};
 use crate::plan::{Planned, plan_statement};
 use crate::resolve::governed_catalog::{GovernedCatalog, GovernedCatalogList, UNIFIED};
 use crate::resolve::listing::{Listing, listing};
-use crate::rules::{analyzer_rules, optimizer_rules, physical_rules};
+use crate::rules::{analyzer_rules, optimizer_rules, physical_rules, ready};
 use crate::run::audit::{AuditCaller, AuditRefusal, AuditStart, OpenRecord, Origin, columns_read, unavailable};
 use crate::run::parameters::ParameterRows;
+use crate::run::plan_cache::KeptStatement;
+use crate::run::plan_template::PlanTemplate;
 use crate::run::query_run::QueryRun;
 use crate::run::result_stream::{Hidden, QueryStream, ResultBounds};
 use crate::run::wire_types::{wire_schema, wire_type};
@@ -131,23 +137,16 @@ impl Session {
     /// Parses, admits and plans a statement, and says what it takes and gives. Asks no source for rows. A refusal is
     /// audited.
     pub async fn prepare(&self, sql: &str) -> Result<Prepared, EngineError> {
-        let session = self.current();
-        let text = sql.to_owned();
-        let prepared = on_large_stack(async move {
-            let state = session.state(None)?;
-            let planned = plan_statement(&session, &state, &text).await?;
-            let parameters: Vec<Field> = planned
-                .parameters
-                .iter()
-                .enumerate()
+        let prepared = self.current().kept(sql).await.map(|kept| {
+            let parameters = kept.planned.parameters.iter().enumerate();
+            let parameters: Vec<Field> = parameters
                 .map(|(at, data_type)| Field::new(format!("${}", at + 1), wire_type(data_type), true))
                 .collect();
-            Ok(Prepared {
-                schema: planned.schema,
+            Prepared {
+                schema: Arc::clone(&kept.planned.schema),
                 parameters: Arc::new(Schema::new(parameters)),
-            })
-        })
-        .await;
+            }
+        });
         match prepared {
             Ok(prepared) => Ok(prepared),
             Err(error) => Err(self.refused(sql, error).await),
@@ -185,10 +184,11 @@ impl Session {
             rows_max: limits.result_rows,
             bytes_max: limits.result_bytes,
         };
-        let schema = Arc::clone(&steps.planned.schema);
+        let planned = &steps.kept.planned;
+        let schema = Arc::clone(&planned.schema);
         let hidden = Hidden {
-            masked_columns: steps.planned.masked.len(),
-            withheld: Arc::clone(&steps.planned.withheld),
+            masked_columns: planned.masked.len(),
+            withheld: Arc::clone(&planned.withheld),
         };
         Ok(QueryStream::new(
             steps.stream(),
@@ -199,6 +199,28 @@ impl Session {
             bounds,
             hidden,
         ))
+    }
+
+    /// The statement, planned for the principal: now, or when it was asked before.
+    async fn kept(&self, sql: &str) -> Result<Arc<KeptStatement>, EngineError> {
+        let (plans, standing) = (&self.engine.plans, &self.catalog.standing);
+        if let Some(kept) = plans.find(standing, &self.schema, sql) {
+            return Ok(kept);
+        }
+        let (session, text) = (self.clone(), sql.to_owned());
+        let planned = on_large_stack(async move {
+            let state = session.state(None)?;
+            plan_statement(&session, &state, &text).await
+        })
+        .await?;
+        let kept = Arc::new(KeptStatement {
+            planned,
+            template: OnceCell::new(),
+        });
+        if kept.planned.is_kept {
+            plans.keep(standing, &self.schema, sql, &kept);
+        }
+        Ok(kept)
     }
 
     /// Plans a statement and the execution of its first row of parameters.
@@ -217,26 +239,37 @@ impl Session {
             usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX),
             self.catalog.schemas(),
         ));
-        let session = self.clone();
-        let text = sql.to_owned();
-        let planning_run = Arc::clone(&run);
-        let steps = on_large_stack(async move {
-            let state = Arc::new(session.state(Some(planning_run))?);
-            let planned = Arc::new(plan_statement(&session, &state, &text).await?);
-            let mut rows = ParameterRows::new(&planned.parameters, parameters)?;
-            let first = match rows.next_row()? {
-                Some(values) => Some(physical_plan(&state, &planned, values).await?.plan),
-                None => None,
-            };
-            Ok::<_, EngineError>(Steps {
-                state,
-                planned,
-                rows,
-                first,
-            })
-        })
-        .await?;
+        let kept = self.kept(sql).await?;
+        let mut steps = Steps {
+            rows: ParameterRows::new(&kept.planned.parameters, parameters)?,
+            context: self.context(&run)?,
+            session: self.clone(),
+            run: Arc::clone(&run),
+            kept,
+            first: None,
+        };
+        if let Some(values) = steps.rows.next_row()? {
+            steps.first = Some(steps.plan(values).await?);
+        }
         Ok((run, steps))
+    }
+
+    /// What operators find of the run they are part of.
+    fn context(&self, run: &Arc<QueryRun>) -> Result<Arc<TaskContext>, EngineError> {
+        let config = self.engine.state.config().clone().with_extension(Arc::clone(run));
+        let limits = &self.engine.snapshot.catalog.project.server.limits;
+        let bytes = usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX);
+        // Plans hold their functions themselves.
+        Ok(Arc::new(TaskContext::new(
+            None,
+            run.query_id.clone(),
+            config,
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            runtime(&self.engine.memory, bytes)?,
+        )))
     }
 
     /// How a statement would run, in words. An `operator` holds the project's files and its credentials, so it sees
@@ -249,9 +282,7 @@ impl Session {
         on_large_stack(async move {
             let state = session.state(None)?;
             let planned = plan_statement(&session, &state, &sql).await?;
-            let values = planned.null_parameters()?;
-            let logical = state.optimize(&planned.bind(values.clone())?)?;
-            let physical = physical_plan(&state, &planned, values).await?;
+            let (logical, physical) = open_plan(&state, &planned).await?;
             crate::explain::explain(&logical, &physical.plan, &physical.kept, full, pushdown)
         })
         .await
@@ -278,7 +309,7 @@ impl Session {
 
     /// The write-ahead record: without it no row leaves.
     fn audit_start(&self, query_id: &str, sql: &str, steps: &Steps) -> Result<AuditStart, EngineError> {
-        let planned = &steps.planned;
+        let planned = &steps.kept.planned;
         let columns = match &steps.first {
             Some(plan) if planned.parameters.is_empty() => columns_read(plan)?.into_iter().collect(),
             _ => planned.columns.clone(),
@@ -314,19 +345,66 @@ impl Session {
 
 /// What exists for `principal` now.
 fn catalog_of(engine: &Engine, principal: Principal) -> Arc<GovernedCatalog> {
-    let standing = engine.standing(principal);
-    GovernedCatalog::new(engine, standing)
+    let (catalogs, today) = (&engine.catalogs, engine.today());
+    if let Some(known) = catalogs.find(&principal, today) {
+        return known;
+    }
+    let catalog = GovernedCatalog::new(engine, engine.standing(principal));
+    catalogs.keep(&catalog);
+    catalog
 }
 
 /// What the stream of a statement goes through: one plan for each row of parameters.
 struct Steps {
-    state: Arc<SessionState>,
-    planned: Arc<Planned>,
+    session: Session,
+    run: Arc<QueryRun>,
+    context: Arc<TaskContext>,
+    kept: Arc<KeptStatement>,
     rows: ParameterRows,
     first: Option<Arc<dyn ExecutionPlan>>,
 }
 
 impl Steps {
+    /// The plan with `values` for its parameters: the one kept, or one made for them.
+    async fn plan(&self, values: Vec<ScalarValue>) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
+        let pushdown = self.run.pushdown;
+        let ready = |plan| Ok(ready(plan, self.context.session_config().options(), pushdown)?);
+        if let Some(template) = self.template().await
+            && let Some(plan) = template.bound(&values)?
+        {
+            return ready(plan);
+        }
+        let (session, run) = (self.session.clone(), Arc::clone(&self.run));
+        let kept = Arc::clone(&self.kept);
+        let planned = on_large_stack(async move {
+            let state = session.state(Some(run))?;
+            let bound = kept.planned.bind(values)?;
+            Ok(physical_plan(&state, &state.optimize(&bound)?).await?.plan)
+        });
+        ready(planned.await?)
+    }
+
+    /// The statement's plan, made when it first runs; `None` where each run needs its own.
+    async fn template(&self) -> Option<&PlanTemplate> {
+        let make = async || {
+            let (session, kept) = (self.session.clone(), Arc::clone(&self.kept));
+            let made = on_large_stack(async move {
+                let Some(open) = kept.planned.open()? else {
+                    return Ok(None);
+                };
+                let state = session.state(None)?;
+                let plan = physical_plan(&state, &state.optimize(&open)?).await?.plan;
+                Ok(PlanTemplate::of(plan)?)
+            });
+            // What stands in the way, if it stands in the way of a run too, is told when that one is planned.
+            made.await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a plan is not kept");
+                None
+            })
+        };
+        self.kept.template.get_or_init(make).await.as_ref()
+    }
+
     /// The rows, one row of parameters after the other.
     fn stream(self) -> BoxStream<'static, Result<RecordBatch, EngineError>> {
         let inner = futures::stream::try_unfold(self, |mut steps| async move {
@@ -336,11 +414,10 @@ impl Steps {
                     let Some(values) = steps.rows.next_row()? else {
                         return Ok::<_, EngineError>(None);
                     };
-                    let (state, planned) = (Arc::clone(&steps.state), Arc::clone(&steps.planned));
-                    on_large_stack(async move { Ok(physical_plan(&state, &planned, values).await?.plan) }).await?
+                    steps.plan(values).await?
                 }
             };
-            let rows = execute_stream(plan, steps.state.task_ctx())?.map_err(EngineError::from);
+            let rows = execute_stream(plan, Arc::clone(&steps.context))?.map_err(EngineError::from);
             Ok(Some((rows, steps)))
         })
         .try_flatten();
@@ -364,20 +441,14 @@ pub(crate) struct Executable {
     pub kept: Vec<Kept>,
 }
 
-/// The executable plan with parameters bound. The last physical rule has checked it.
-pub(crate) async fn physical_plan(
-    state: &SessionState,
-    planned: &Planned,
-    values: Vec<datafusion::common::ScalarValue>,
-) -> Result<Executable, EngineError> {
-    let bound: LogicalPlan = planned.bind(values)?;
-    let optimized = state.optimize(&bound)?;
-    crate::govern::require_governed::require_governed_plan(&optimized)?;
+/// The executable plan of an optimized one. The last physical rule has checked it; `rules::ready` binds its joins.
+pub(crate) async fn physical_plan(state: &SessionState, optimized: &LogicalPlan) -> Result<Executable, EngineError> {
+    crate::govern::require_governed::require_governed_plan(optimized)?;
     let mut absorber = Absorber::default();
     let absorbed = if pushdown(state) {
-        absorber.absorb(&optimized)?
+        absorber.absorb(optimized)?
     } else {
-        optimized
+        optimized.clone()
     };
     let counted = spread_literals(absorbed)?;
     let plan = state.query_planner().create_physical_plan(&counted, state).await?;
@@ -385,6 +456,25 @@ pub(crate) async fn physical_plan(
         plan,
         kept: absorber.kept,
     })
+}
+
+/// The optimized and the executable plan with the parameters open, or NULL where the plan depends on them.
+pub(crate) async fn open_plan(
+    state: &SessionState,
+    planned: &Planned,
+) -> Result<(LogicalPlan, Executable), EngineError> {
+    let options = state.config_options();
+    if let Some(open) = planned.open()?
+        && let Ok(optimized) = state.optimize(&open)
+        && let Ok(made) = physical_plan(state, &optimized).await
+    {
+        let plan = ready(made.plan, options, pushdown(state))?;
+        return Ok((optimized, Executable { plan, ..made }));
+    }
+    let optimized = state.optimize(&planned.bind(planned.null_parameters()?)?)?;
+    let made = physical_plan(state, &optimized).await?;
+    let plan = ready(made.plan, options, pushdown(state))?;
+    Ok((optimized, Executable { plan, ..made }))
 }
 
 /// Whether sources do what they can for statements of this state.

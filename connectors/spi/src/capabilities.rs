@@ -182,6 +182,15 @@ impl Capabilities {
         self.predicate(predicate, below).is_ok()
     }
 
+    /// Whether the source runs `relation` exactly, with everything below it.
+    pub fn runs_whole(&self, relation: &Relation) -> Result<(), Refusal> {
+        self.runs(relation)?;
+        relation
+            .inputs()
+            .into_iter()
+            .try_for_each(|input| self.runs_whole(input))
+    }
+
     /// Whether the source runs `relation` exactly, everything below it taken for granted.
     pub fn runs(&self, relation: &Relation) -> Result<(), Refusal> {
         match relation {
@@ -302,7 +311,7 @@ impl Capabilities {
             Expr::Column(index) if *index < below.len() => Ok(()),
             Expr::Column(_) => Err("a column of it is not there"),
             Expr::Value(value) => self.constant(ANY, value),
-            Expr::Null(_) => Ok(()),
+            Expr::Null(_) | Expr::Parameter { .. } => Ok(()),
             Expr::Case {
                 branches, otherwise, ..
             } => {

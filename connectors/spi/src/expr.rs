@@ -17,6 +17,14 @@ pub enum Expr {
     Column(usize),
     /// A typed value, always sent as a bind parameter.
     Value(Value),
+    /// A value of the statement that is known once it runs. Never reaches a connector: `Relation::with_parameters` puts
+    /// the values in their places first.
+    Parameter {
+        /// Which, counted from 0.
+        index: usize,
+        /// Its type.
+        data_type: DataType,
+    },
     /// A NULL of this type.
     Null(DataType),
     /// `left op right`; both of the same Arrow type. NULL if either is NULL.
@@ -209,7 +217,7 @@ impl Expr {
         });
         OutputColumn {
             data_type: self.data_type(below),
-            nullable: !matches!(self, Expr::Value(_) | Expr::IsNull(_)),
+            nullable: !matches!(self, Expr::Value(_) | Expr::Parameter { .. } | Expr::IsNull(_)),
             comparable,
             origin: None,
         }
@@ -223,6 +231,7 @@ impl Expr {
                 .map_or(DataType::Null, |column| column.data_type.clone()),
             Expr::Value(value) => value.data_type(),
             Expr::Null(data_type)
+            | Expr::Parameter { data_type, .. }
             | Expr::Case { data_type, .. }
             | Expr::Arithmetic { data_type, .. }
             | Expr::Cast { data_type, .. } => data_type.clone(),
@@ -252,7 +261,9 @@ impl Expr {
     /// The expressions it is made of.
     pub fn children(&self) -> Vec<&Expr> {
         match self {
-            Expr::Column(_) | Expr::Value(_) | Expr::Null(_) | Expr::InKeys { .. } => Vec::new(),
+            Expr::Column(_) | Expr::Value(_) | Expr::Parameter { .. } | Expr::Null(_) | Expr::InKeys { .. } => {
+                Vec::new()
+            }
             Expr::Compare { left, right, .. } | Expr::Arithmetic { left, right, .. } => vec![left, right],
             Expr::And(parts) | Expr::Or(parts) => parts.iter().collect(),
             Expr::Not(part) | Expr::IsNull(part) | Expr::CharLength(part) => vec![part],
@@ -275,7 +286,9 @@ impl Expr {
     /// The same, to change them.
     pub fn children_mut(&mut self) -> Vec<&mut Expr> {
         match self {
-            Expr::Column(_) | Expr::Value(_) | Expr::Null(_) | Expr::InKeys { .. } => Vec::new(),
+            Expr::Column(_) | Expr::Value(_) | Expr::Parameter { .. } | Expr::Null(_) | Expr::InKeys { .. } => {
+                Vec::new()
+            }
             Expr::Compare { left, right, .. } | Expr::Arithmetic { left, right, .. } => vec![left, right],
             Expr::And(parts) | Expr::Or(parts) => parts.iter_mut().collect(),
             Expr::Not(part) | Expr::IsNull(part) | Expr::CharLength(part) => vec![part],

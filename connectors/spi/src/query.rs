@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::expr::Expr;
+use crate::expr::{Expr, Value};
 use crate::{RemoteColumn, RemoteTable};
 
 /// A query over tables of one source.
@@ -290,6 +290,63 @@ impl Relation {
             Relation::Join { on, .. } => vec![on],
             Relation::Sort { keys, .. } => keys.iter().map(|key| &key.expr).collect(),
         }
+    }
+}
+
+impl Relation {
+    /// The same with the value of each parameter in its place; `None` where `value` gives none for one.
+    pub fn with_parameters(&self, value: &dyn Fn(usize, &DataType) -> Option<Value>) -> Option<Relation> {
+        let mut bound = self.clone();
+        bound.bind(value)?;
+        Some(bound)
+    }
+
+    fn bind(&mut self, value: &dyn Fn(usize, &DataType) -> Option<Value>) -> Option<()> {
+        self.expressions_mut()
+            .into_iter()
+            .try_for_each(|expr| expr.bind(value))?;
+        self.inputs_mut().into_iter().try_for_each(|input| input.bind(value))
+    }
+
+    fn inputs_mut(&mut self) -> Vec<&mut Relation> {
+        match self {
+            Relation::Scan { .. } => Vec::new(),
+            Relation::Filter { input, .. }
+            | Relation::Project { input, .. }
+            | Relation::Aggregate { input, .. }
+            | Relation::Sort { input, .. }
+            | Relation::Limit { input, .. } => vec![input],
+            Relation::Join { left, right, .. } => vec![left, right],
+            Relation::Union { inputs } => inputs.iter_mut().collect(),
+        }
+    }
+
+    fn expressions_mut(&mut self) -> Vec<&mut Expr> {
+        match self {
+            Relation::Scan { .. } | Relation::Limit { .. } | Relation::Union { .. } => Vec::new(),
+            Relation::Filter { predicate, .. } => vec![predicate],
+            Relation::Project { columns, .. } => columns.iter_mut().collect(),
+            Relation::Aggregate { keys, aggregates, .. } => {
+                let parts = aggregates
+                    .iter_mut()
+                    .flat_map(|aggregate| aggregate.argument.iter_mut().chain(&mut aggregate.filter));
+                keys.iter_mut().chain(parts).collect()
+            }
+            Relation::Join { on, .. } => vec![on],
+            Relation::Sort { keys, .. } => keys.iter_mut().map(|key| &mut key.expr).collect(),
+        }
+    }
+}
+
+impl Expr {
+    fn bind(&mut self, value: &dyn Fn(usize, &DataType) -> Option<Value>) -> Option<()> {
+        if let Expr::Parameter { index, data_type } = self {
+            *self = Expr::Value(value(*index, data_type)?);
+        }
+        if let Expr::InQuery { query, .. } = self {
+            query.bind(value)?;
+        }
+        self.children_mut().into_iter().try_for_each(|child| child.bind(value))
     }
 }
 

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use caliber_connector_spi::{ConnectorError, ErrorClass, Relation, RemoteQuery};
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -25,13 +26,18 @@ use super::gathering::Binding;
 use super::key_relation::Keys;
 use super::remote_plan::RemotePlan;
 use super::restrict::{restrict, with_keys};
+use super::translate::{CONSTANT_BYTES_MAX, value};
 use crate::EngineError;
+use crate::rules::ready;
+use crate::run::plan_template::fresh;
 use crate::run::query_run::QueryRun;
 
 /// Runs a sub-plan at its source.
 pub(crate) struct AbsorbedScanExec {
     /// What runs.
     pub remote: Arc<RemotePlan>,
+    /// Its relation, with the values of the statement's parameters once they are known.
+    relation: Arc<Relation>,
     /// Joins whose keys it waits for.
     pub bindings: Vec<Binding>,
     /// The same without the source's help, for policies with too many keys.
@@ -49,8 +55,10 @@ impl AbsorbedScanExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
+        let relation = Arc::new(remote.relation.clone());
         Self {
             remote,
+            relation,
             bindings: Vec::new(),
             otherwise,
             schema,
@@ -60,15 +68,58 @@ impl AbsorbedScanExec {
 
     /// The same scan with one more join whose keys it waits for.
     pub fn bound(&self, binding: Binding) -> Self {
-        let mut bindings = self.bindings.clone();
-        bindings.push(binding);
+        let mut scan = self.again();
+        scan.bindings.push(binding);
+        scan
+    }
+
+    fn again(&self) -> Self {
         Self {
             remote: Arc::clone(&self.remote),
-            bindings,
+            relation: Arc::clone(&self.relation),
+            bindings: self.bindings.clone(),
             otherwise: self.otherwise.clone(),
             schema: Arc::clone(&self.schema),
             properties: Arc::clone(&self.properties),
         }
+    }
+
+    /// The same scan as if it had never run, with the values of the statement's parameters; `None` where the source does not
+    /// do with them just what it does with any.
+    pub fn with_parameters(&self, values: &[ScalarValue]) -> Result<Option<Self>> {
+        if values.is_empty() && self.otherwise.is_none() {
+            return Ok(Some(self.again()));
+        }
+        let long = |value: &ScalarValue| value.size() > CONSTANT_BYTES_MAX;
+        let known = |at: usize, _: &DataType| values.get(at).filter(|value| !long(value)).and_then(value);
+        let Some(relation) = self.relation.with_parameters(&known) else {
+            return Ok(None);
+        };
+        let types = |relation: &Relation| relation.columns().into_iter().map(|column| column.data_type);
+        let is_same = types(&relation).eq(types(&self.relation));
+        if !is_same
+            || self
+                .remote
+                .source
+                .connector
+                .capabilities()
+                .runs_whole(&relation)
+                .is_err()
+        {
+            return Ok(None);
+        }
+        let otherwise = match &self.otherwise {
+            Some(plan) => match fresh(plan, values)? {
+                Some(plan) => Some(plan),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        Ok(Some(Self {
+            relation: Arc::new(relation),
+            otherwise,
+            ..self.again()
+        }))
     }
 
     /// Whether keys of its output column `at` can be part of what is sent.
@@ -78,18 +129,19 @@ impl AbsorbedScanExec {
         };
         let capabilities = self.remote.source.connector.capabilities();
         let none = Keys::at_most(0, field.data_type(), &[]);
-        matches!(none, Ok(Some(none)) if restrict(&self.remote.relation, at, &none, capabilities).is_some())
+        matches!(none, Ok(Some(none)) if restrict(&self.relation, at, &none, capabilities).is_some())
     }
 
     /// What is sent, once all keys are known; `None` where a policy has too many.
     async fn relation(
         remote: &RemotePlan,
+        relation: &Relation,
         bindings: &[Binding],
         run: &QueryRun,
         context: &Arc<TaskContext>,
     ) -> Result<Option<Sent>, EngineError> {
         let capabilities = remote.source.connector.capabilities();
-        let mut relation = remote.relation.clone();
+        let mut relation = relation.clone();
         for late in &remote.late {
             let keys = late.relation.resolve(run).await?;
             if keys.array.len() > capabilities.keys_max {
@@ -200,17 +252,18 @@ impl ExecutionPlan for AbsorbedScanExec {
         }
         let run = QueryRun::of(&context)?;
         let schema = Arc::clone(&self.schema);
-        let remote = Arc::clone(&self.remote);
+        let (remote, relation) = (Arc::clone(&self.remote), Arc::clone(&self.relation));
         let bindings = self.bindings.clone();
         let otherwise = self.otherwise.clone();
         let batches = Arc::clone(&schema);
         let opened = async move {
-            match Self::relation(&remote, &bindings, &run, &context).await? {
+            match Self::relation(&remote, &relation, &bindings, &run, &context).await? {
                 Some(Sent::Query(relation)) => read(&remote, relation, &run, batches).await,
                 Some(Sent::Nothing) => Ok(futures::stream::empty().boxed()),
                 None => {
                     let plan = otherwise
                         .ok_or_else(|| EngineError::internal("a policy has too many keys", &remote.source.name))?;
+                    let plan = ready(plan, context.session_config().options(), true)?;
                     let stream = execute_stream(plan, context)?;
                     Ok(stream.map_err(EngineError::from).boxed())
                 }

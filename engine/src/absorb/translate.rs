@@ -9,11 +9,12 @@ use caliber_connector_spi::{
     Arithmetic, Comparison, DatePart, Expr as Remote, OutputColumn, Relation, RemoteTable, Value,
 };
 use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::expr::{InList, ScalarFunction};
+use datafusion::logical_expr::expr::{InList, Placeholder, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Case, Expr, Like, Operator};
 
-pub(crate) use super::constants::key_type;
-use super::constants::{key_array, literal, value};
+use super::constants::{key_array, literal};
+pub(crate) use super::constants::{key_type, value};
+use crate::run::plan_template::number_of;
 
 /// Why something has no counterpart: a few words, fit to follow "because".
 pub(crate) type Why = String;
@@ -62,6 +63,13 @@ impl Scope<'_> {
             Expr::Literal(scalar, _) => value(scalar)
                 .map(Remote::Value)
                 .ok_or_else(|| "a constant of it is not sent to sources".to_owned()),
+            Expr::Placeholder(placeholder) => parameter(placeholder)
+                // What a source computes with is of the widest type of its family, as values are.
+                .filter(|remote| {
+                    matches!(self.type_of(remote), DataType::Int64 | DataType::UInt64)
+                        || !self.type_of(remote).is_integer()
+                })
+                .ok_or_else(|| "a parameter of it is not sent to sources".to_owned()),
             Expr::BinaryExpr(binary) => self.binary(binary),
             Expr::Not(inner) => Ok(Remote::Not(Box::new(self.translate(inner)?))),
             Expr::IsNull(inner) => Ok(Remote::IsNull(Box::new(self.translate(inner)?))),
@@ -70,6 +78,9 @@ impl Scope<'_> {
                 let low = self.compare(Comparison::GreaterOrEqual, &between.expr, &between.low)?;
                 let high = self.compare(Comparison::LessOrEqual, &between.expr, &between.high)?;
                 Ok(negated_if(between.negated, Remote::And(vec![low, high])))
+            }
+            Expr::InList(list) if list.list.iter().any(|one| matches!(one, Expr::Placeholder(_))) => {
+                self.in_parameters(list)
             }
             Expr::InList(list) => self.in_list(list),
             Expr::Like(like) => self.like(like),
@@ -102,6 +113,20 @@ impl Scope<'_> {
                         .ok_or("a value of its list is not sent to sources")?,
                 }
             }
+        };
+        Ok(negated_if(list.negated, found))
+    }
+
+    /// A list with parameters in it, as comparisons.
+    fn in_parameters(&self, list: &InList) -> Result<Remote, Why> {
+        let same = list
+            .list
+            .iter()
+            .map(|one| self.compare(Comparison::Equal, &list.expr, one))
+            .collect::<Result<Vec<_>, Why>>()?;
+        let found = match <[Remote; 1]>::try_from(same) {
+            Ok([only]) => only,
+            Err(several) => Remote::Or(several),
         };
         Ok(negated_if(list.negated, found))
     }
@@ -256,7 +281,7 @@ impl Scope<'_> {
 
     /// `left op right`, both of one type, at least one of them no constant.
     fn compare(&self, op: Comparison, left: &Expr, right: &Expr) -> Result<Remote, Why> {
-        let is_constant = |expr: &Expr| matches!(expr, Expr::Literal(..));
+        let is_constant = |expr: &Expr| matches!(expr, Expr::Literal(..) | Expr::Placeholder(_));
         let (op, left, right) = if is_constant(left) {
             (flipped(op), right, left)
         } else {
@@ -271,6 +296,9 @@ impl Scope<'_> {
             Expr::Literal(..) => Remote::Value(
                 literal(right, &data_type).ok_or("it compares with a constant of another type, or one not sent")?,
             ),
+            Expr::Placeholder(placeholder) => {
+                parameter(placeholder).ok_or("it compares with a parameter that is not sent")?
+            }
             other => self.translate(other)?,
         };
         if !matches!(right, Remote::Value(_)) && self.type_of(&right) != data_type {
@@ -352,8 +380,16 @@ impl Scope<'_> {
     }
 }
 
+/// A parameter of the statement, whose value comes when it runs.
+fn parameter(placeholder: &Placeholder) -> Option<Remote> {
+    Some(Remote::Parameter {
+        index: number_of(&placeholder.id)?,
+        data_type: placeholder.field.as_ref()?.data_type().clone(),
+    })
+}
+
 /// A longer constant is not sent to be computed with; it may be compared with.
-const CONSTANT_BYTES_MAX: usize = 1_024;
+pub(crate) const CONSTANT_BYTES_MAX: usize = 1_024;
 
 /// The digits every source that computes with decimals has room for (MySQL's DECIMAL), and those after the point.
 const DIGITS_MAX: u32 = 60;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow::array::new_empty_array;
 use arrow::datatypes::{Schema, SchemaRef};
 use caliber_connector_spi::Expr as Remote;
-use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
@@ -30,6 +30,7 @@ use crate::absorb::gathering::Binding;
 use crate::absorb::key_relation::{columns_of, pushed_keys};
 use crate::absorb::raw_read::{RawRead, all_of, any_of};
 use crate::absorb::translate::{is_small, table_columns, translate_over_table};
+use crate::run::plan_template::with_values;
 use crate::run::query_run::QueryRun;
 
 /// Reads one governed table.
@@ -109,6 +110,17 @@ impl GovernedScanExec {
         let mut scan = self.again();
         scan.bindings.push(binding);
         scan
+    }
+
+    /// The same scan with the values of the statement's parameters.
+    pub fn with_parameters(&self, values: &[ScalarValue]) -> Result<Self> {
+        let filters = self.filters.iter().cloned();
+        Ok(Self {
+            filters: filters
+                .map(|filter| with_values(filter, values))
+                .collect::<Result<_>>()?,
+            ..self.again()
+        })
     }
 
     fn again(&self) -> Self {

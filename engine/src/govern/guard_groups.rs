@@ -53,7 +53,7 @@ fn guarded_table(scan: &TableScan) -> Result<Option<Arc<GovernedTable>>> {
 }
 
 /// Whether the plan or a subquery in it reads rows that are open in groups only.
-fn is_guarded(plan: &LogicalPlan) -> Result<bool> {
+pub(crate) fn is_guarded(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node

@@ -106,6 +106,10 @@ impl Predicate<'_> {
         };
         let same = |constant: &&Expr| match constant {
             Expr::Literal(scalar, _) => scalar.data_type() == data_type,
+            // A constant whose value comes when the statement runs. A pattern must be known, which `one_column` sees to.
+            Expr::Placeholder(placeholder) => {
+                (placeholder.field.as_ref()).is_some_and(|field| *field.data_type() == data_type)
+            }
             _ => false,
         };
         let listed = |(shape, types): &(Shape, Types)| *shape == self.shape && types.hold(&data_type);

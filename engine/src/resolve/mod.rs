@@ -4,6 +4,7 @@
 //! but what it says of an absent one (INV-4).
 
 pub(crate) mod audit_table;
+pub(crate) mod catalog_cache;
 pub(crate) mod governed_catalog;
 pub(crate) mod listing;
 pub(crate) mod system_tables;

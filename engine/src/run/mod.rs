@@ -4,6 +4,8 @@
 
 pub(crate) mod audit;
 pub(crate) mod parameters;
+pub(crate) mod plan_cache;
+pub(crate) mod plan_template;
 pub(crate) mod query_run;
 pub(crate) mod receipt;
 pub(crate) mod result_stream;

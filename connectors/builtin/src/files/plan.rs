@@ -177,6 +177,7 @@ fn translate(expr: &Expr, table: &RemoteTable) -> Result<Logical> {
             ))
         }
         Expr::Null(_)
+        | Expr::Parameter { .. }
         | Expr::InQuery { .. }
         | Expr::Case { .. }
         | Expr::Arithmetic { .. }

@@ -106,6 +106,8 @@ impl Renderer<'_> {
         match expr {
             Expr::Column(index) => column_of(below, *index),
             Expr::Value(value) => Operand::value(value),
+            // One without its value is a bug of whoever sent the relation, and a statement that fails.
+            Expr::Parameter { data_type, .. } => Operand::typed(Sql::text("no_such_parameter"), data_type),
             Expr::Null(data_type) => Operand::typed(self.dialect.null(data_type), data_type),
             Expr::Case {
                 branches,

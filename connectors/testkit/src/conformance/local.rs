@@ -94,6 +94,7 @@ pub fn evaluate(expr: &Expr, row: &Row, lookup: Lookup<'_>) -> Option<Value> {
         Expr::Column(index) => return row[*index].clone(),
         Expr::Value(value) => return Some(value.clone()),
         Expr::Null(_) => return None,
+        Expr::Parameter { .. } => panic!("a parameter without its value"),
         Expr::Case {
             branches, otherwise, ..
         } => {
