@@ -25,6 +25,7 @@ use tokio::sync::OnceCell;
 use crate::EngineError;
 use crate::absorb::absorb_plan::{Absorber, Kept};
 use crate::absorb::bind_join::Pushdown;
+use crate::absorb::infer_parameters::infer_parameters;
 use crate::engine::{Engine, EngineOptions};
 use crate::evaluate::spread_literals::spread_literals;
 use crate::govern::policy_expr::Reason;
@@ -393,7 +394,7 @@ impl Steps {
                     return Ok(None);
                 };
                 let state = session.state(None)?;
-                let plan = physical_plan(&state, &state.optimize(&open)?).await?.plan;
+                let plan = physical_plan(&state, &optimize_open(&state, &open)?).await?.plan;
                 Ok(PlanTemplate::of(plan)?)
             });
             // What stands in the way, if it stands in the way of a run too, is told when that one is planned.
@@ -458,6 +459,17 @@ pub(crate) async fn physical_plan(state: &SessionState, optimized: &LogicalPlan)
     })
 }
 
+/// A plan with open parameters, optimized.
+fn optimize_open(state: &SessionState, open: &LogicalPlan) -> Result<LogicalPlan, EngineError> {
+    let optimized = state.optimize(open)?;
+    let inferred = infer_parameters(optimized)?;
+    Ok(if inferred.transformed {
+        state.optimizer().optimize(inferred.data, state, |_, _| {})?
+    } else {
+        inferred.data
+    })
+}
+
 /// The optimized and the executable plan with the parameters open, or NULL where the plan depends on them.
 pub(crate) async fn open_plan(
     state: &SessionState,
@@ -465,7 +477,7 @@ pub(crate) async fn open_plan(
 ) -> Result<(LogicalPlan, Executable), EngineError> {
     let options = state.config_options();
     if let Some(open) = planned.open()?
-        && let Ok(optimized) = state.optimize(&open)
+        && let Ok(optimized) = optimize_open(state, &open)
         && let Ok(made) = physical_plan(state, &optimized).await
     {
         let plan = ready(made.plan, options, pushdown(state))?;

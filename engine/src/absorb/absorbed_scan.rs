@@ -19,11 +19,12 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PhysicalExpr, PlanProperties,
     execute_stream,
 };
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 
 use super::gathering::Binding;
 use super::key_relation::Keys;
+use super::read_ahead::read_ahead;
 use super::remote_plan::RemotePlan;
 use super::restrict::{restrict, with_keys};
 use super::translate::{CONSTANT_BYTES_MAX, value};
@@ -132,6 +133,26 @@ impl AbsorbedScanExec {
         matches!(none, Ok(Some(none)) if restrict(&self.relation, at, &none, capabilities).is_some())
     }
 
+    /// Asks the source, once all keys are known.
+    async fn open(
+        scan: Arc<Self>,
+        run: Arc<QueryRun>,
+        context: Arc<TaskContext>,
+    ) -> std::result::Result<BoxStream<'static, Result<RecordBatch>>, EngineError> {
+        let remote = &scan.remote;
+        match Self::relation(remote, &scan.relation, &scan.bindings, &run, &context).await? {
+            Some(Sent::Query(relation)) => read(remote, relation, &run, Arc::clone(&scan.schema)).await,
+            Some(Sent::Nothing) => Ok(futures::stream::empty().boxed()),
+            None => {
+                let plan = scan.otherwise.clone();
+                let plan =
+                    plan.ok_or_else(|| EngineError::internal("a policy has too many keys", &remote.source.name))?;
+                let plan = ready(plan, context.session_config().options(), true)?;
+                Ok(execute_stream(plan, context)?)
+            }
+        }
+    }
+
     /// What is sent, once all keys are known; `None` where a policy has too many.
     async fn relation(
         remote: &RemotePlan,
@@ -180,7 +201,7 @@ async fn read(
     relation: Relation,
     run: &QueryRun,
     schema: SchemaRef,
-) -> Result<BoxStream<'static, Result<RecordBatch, EngineError>>, EngineError> {
+) -> std::result::Result<BoxStream<'static, Result<RecordBatch>>, EngineError> {
     let query = RemoteQuery { root: relation };
     let expected = query.schema();
     let source = remote.source.name.clone();
@@ -203,6 +224,7 @@ async fn read(
             RecordBatch::try_new_with_options(Arc::clone(&schema), batch.columns().to_vec(), &options)
                 .map_err(|_| drift())
         })
+        .map(|batch| batch.map_err(Into::into))
         .boxed())
 }
 
@@ -251,28 +273,19 @@ impl ExecutionPlan for AbsorbedScanExec {
             return Err(EngineError::internal("an absorbed scan has one partition", &partition).into());
         }
         let run = QueryRun::of(&context)?;
-        let schema = Arc::clone(&self.schema);
-        let (remote, relation) = (Arc::clone(&self.remote), Arc::clone(&self.relation));
-        let bindings = self.bindings.clone();
-        let otherwise = self.otherwise.clone();
-        let batches = Arc::clone(&schema);
-        let opened = async move {
-            match Self::relation(&remote, &relation, &bindings, &run, &context).await? {
-                Some(Sent::Query(relation)) => read(&remote, relation, &run, batches).await,
-                Some(Sent::Nothing) => Ok(futures::stream::empty().boxed()),
-                None => {
-                    let plan = otherwise
-                        .ok_or_else(|| EngineError::internal("a policy has too many keys", &remote.source.name))?;
-                    let plan = ready(plan, context.session_config().options(), true)?;
-                    let stream = execute_stream(plan, context)?;
-                    Ok(stream.map_err(EngineError::from).boxed())
-                }
-            }
+        let rows = if self.bindings.is_empty() {
+            self.remote.estimate.rows
+        } else {
+            f64::INFINITY
         };
-        let stream = futures::stream::once(opened)
-            .try_flatten()
-            .map(|batch| batch.map_err(Into::into));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+        let scan = Arc::new(self.again());
+        let opening = Arc::clone(&context);
+        let open = move || Self::open(Arc::clone(&scan), Arc::clone(&run), Arc::clone(&opening));
+        let stream = read_ahead(rows, &context, open);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            stream,
+        )))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -72,30 +73,36 @@ impl Gathering {
         }
     }
 
-    async fn gathered(&self, context: &Arc<TaskContext>) -> std::result::Result<Arc<Gathered>, EngineError> {
-        let future = {
-            let mut future = self.future.lock();
-            match &*future {
-                Some(future) => future.clone(),
-                None => {
-                    let made = gather(Arc::clone(&self.input), self.keys.clone(), Arc::clone(context));
-                    let made = made.boxed().shared();
-                    *future = Some(made.clone());
-                    made
-                }
-            }
+    /// Begins to gather, unless that has begun: at once and to the end, whoever waits. Nothing it reads is held back.
+    fn begin(&self, context: &Arc<TaskContext>) -> Result<GatheredFuture> {
+        let mut future = self.future.lock();
+        if let Some(begun) = &*future {
+            return Ok(begun.clone());
+        }
+        let rows = self.input.execute(0, Arc::clone(context))?;
+        let schema = self.input.schema();
+        let task = SpawnedTask::spawn(gather(rows, schema, self.keys.clone(), Arc::clone(context)));
+        let gathered = async move {
+            let ended = task.join().await;
+            ended.unwrap_or_else(|error| Err(EngineError::internal("keys were not gathered", &error)))
         };
-        future.await
+        let begun = gathered.boxed().shared();
+        *future = Some(begun.clone());
+        Ok(begun)
+    }
+
+    async fn gathered(&self, context: &Arc<TaskContext>) -> std::result::Result<Arc<Gathered>, EngineError> {
+        self.begin(context)?.await
     }
 }
 
 async fn gather(
-    input: Arc<dyn ExecutionPlan>,
+    mut stream: SendableRecordBatchStream,
+    schema: SchemaRef,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     context: Arc<TaskContext>,
 ) -> std::result::Result<Arc<Gathered>, EngineError> {
     let reservation = MemoryConsumer::new("keys of a join").register(context.memory_pool());
-    let mut stream = input.execute(0, context)?;
     let mut batches = Vec::new();
     let mut arrays: Vec<Vec<ArrayRef>> = keys.iter().map(|_| Vec::new()).collect();
     while let Some(batch) = stream.next().await {
@@ -109,7 +116,6 @@ async fn gather(
         }
         batches.push(batch);
     }
-    let schema = input.schema();
     let keys = keys
         .iter()
         .zip(arrays)
@@ -176,10 +182,10 @@ impl ExecutionPlan for GatheredExec {
         if partition != 0 {
             return Err(EngineError::internal("a gathered side has one partition", &partition).into());
         }
-        let gathering = Arc::clone(&self.gathering);
-        let schema: SchemaRef = gathering.input.schema();
+        let schema: SchemaRef = self.gathering.input.schema();
+        let begun = self.gathering.begin(&context)?;
         let opened = async move {
-            let gathered = gathering.gathered(&context).await?;
+            let gathered = begun.await?;
             let taken = gathered.batches.lock().take();
             taken.ok_or_else(|| EngineError::internal("a gathered side was read twice", &"no rows left"))
         };

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::new_empty_array;
+use arrow::array::{RecordBatch, new_empty_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use caliber_connector_spi::Expr as Remote;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -19,7 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
 use super::enforcement::{Admission, Cell, Enforcement};
 use super::governed_rows::GovernedRows;
@@ -29,6 +30,7 @@ use crate::absorb::estimate;
 use crate::absorb::gathering::Binding;
 use crate::absorb::key_relation::{columns_of, pushed_keys};
 use crate::absorb::raw_read::{RawRead, all_of, any_of};
+use crate::absorb::read_ahead::read_ahead;
 use crate::absorb::translate::{is_small, table_columns, translate_over_table};
 use crate::run::plan_template::with_values;
 use crate::run::query_run::QueryRun;
@@ -320,6 +322,24 @@ impl GovernedScanExec {
         needed
     }
 
+    /// Asks the source, once all keys are known.
+    async fn open(
+        scan: Arc<Self>,
+        ask: Arc<SourceAsk>,
+        run: Arc<QueryRun>,
+        context: Arc<TaskContext>,
+    ) -> std::result::Result<BoxStream<'static, Result<RecordBatch>>, EngineError> {
+        let mut rows = GovernedRows::try_new(&scan, &ask, run.batch_rows, Arc::clone(&scan.schema))?;
+        let Some(keys) = scan.bound_keys(&context).await? else {
+            return Ok(futures::stream::empty().boxed());
+        };
+        let mut read = scan.read(&run, &ask, &mut rows).await?;
+        read.predicate = all_of(read.predicate.into_iter().chain(keys).collect());
+        let raw = read.open(&run).await?;
+        let governed = rows.stream(raw);
+        Ok(governed.map(|batch| batch.map_err(Into::into)).boxed())
+    }
+
     /// The read with every key known.
     async fn read(&self, run: &QueryRun, ask: &SourceAsk, rows: &mut GovernedRows) -> Result<RawRead, EngineError> {
         let enforcement = &self.enforcement;
@@ -434,20 +454,22 @@ impl ExecutionPlan for GovernedScanExec {
             let none = futures::stream::empty();
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, none)));
         }
-        let mut rows = GovernedRows::try_new(self, &ask, run.batch_rows, Arc::clone(&schema))?;
-        let scan = self.again();
-        let opened = async move {
-            let Some(keys) = scan.bound_keys(&context).await? else {
-                return Ok(futures::stream::empty().boxed());
-            };
-            let mut read = scan.read(&run, &ask, &mut rows).await?;
-            read.predicate = all_of(read.predicate.into_iter().chain(keys).collect());
-            let raw = read.open(&run).await?;
-            Ok::<_, EngineError>(rows.stream(raw))
+        let guessed = if self.bindings.is_empty() {
+            self.estimated_rows(estimate::of_table(&self.enforcement.table).rows)
+        } else {
+            f64::INFINITY
         };
-        let stream = futures::stream::once(opened)
-            .try_flatten()
-            .map(|batch| batch.map_err(Into::into));
+        let (scan, ask) = (Arc::new(self.again()), Arc::new(ask));
+        let opening = Arc::clone(&context);
+        let open = move || {
+            Self::open(
+                Arc::clone(&scan),
+                Arc::clone(&ask),
+                Arc::clone(&run),
+                Arc::clone(&opening),
+            )
+        };
+        let stream = read_ahead(guessed, &context, open);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
     }
 }
