@@ -13,6 +13,7 @@ use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
@@ -23,6 +24,7 @@ use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, PhysicalE
 use super::absorbed_scan::{AbsorbedScanExec, is_single};
 use super::estimate;
 use super::gathering::{Binding, GatheredExec, Gathering, KEYS_MAX};
+use super::total::is_total;
 use super::translate::key_type;
 use crate::govern::governed_scan::GovernedScanExec;
 
@@ -198,6 +200,9 @@ fn place(
         let takes = few < rows(plan) && few <= KEYS_MAX as f64 && scan.takes_keys(column);
         return takes.then(|| bind(plan, column)).transpose();
     }
+    if !is_total(plan) {
+        return Ok(None);
+    }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         let below = projection.expr().get(column).and_then(|it| column_of(&it.expr));
         return below.map_or(Ok(None), |below| in_child(plan, 0, below, few, bind));
@@ -209,7 +214,10 @@ fn place(
         };
         return below.map_or(Ok(None), |below| in_child(plan, 0, below, few, bind));
     }
-    if plan.downcast_ref::<RepartitionExec>().is_some() || plan.downcast_ref::<CoalescePartitionsExec>().is_some() {
+    if plan.downcast_ref::<RepartitionExec>().is_some()
+        || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
+        || plan.downcast_ref::<CooperativeExec>().is_some()
+    {
         return in_child(plan, 0, column, few, bind);
     }
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
@@ -336,7 +344,7 @@ pub(crate) fn rows(plan: &Arc<dyn ExecutionPlan>) -> f64 {
             JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
             JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
             // Keys bring as many as they find.
-            _ if join.left.downcast_ref::<GatheredExec>().is_some() => left.max(right.min(left * 10.0)),
+            _ if join.mode == PartitionMode::CollectLeft => left.max(right.min(left * 10.0)),
             _ => left.max(right),
         };
     }

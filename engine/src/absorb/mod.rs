@@ -21,4 +21,5 @@ mod region;
 pub(crate) mod remote_plan;
 pub(crate) mod restrict;
 mod split_average;
+mod total;
 pub(crate) mod translate;

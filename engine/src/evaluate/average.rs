@@ -13,6 +13,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+/// The function's name in a plan.
+pub(crate) const NAME: &str = "average";
+
 /// `average(sum, count)` of one result type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Average {
@@ -31,7 +34,7 @@ pub(crate) fn average(sum: Expr, count: Expr, result: DataType) -> Expr {
 
 impl ScalarUDFImpl for Average {
     fn name(&self) -> &'static str {
-        "average"
+        NAME
     }
 
     fn signature(&self) -> &Signature {

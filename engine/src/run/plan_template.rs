@@ -12,6 +12,7 @@ use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::filter::FilterExec;
@@ -83,6 +84,7 @@ fn starts_afresh(node: &Arc<dyn ExecutionPlan>) -> bool {
         || node.downcast_ref::<SortExec>().is_some()
         || node.downcast_ref::<SortPreservingMergeExec>().is_some()
         || node.downcast_ref::<CoalescePartitionsExec>().is_some()
+        || node.downcast_ref::<CooperativeExec>().is_some()
         || node.downcast_ref::<RepartitionExec>().is_some()
         || node.downcast_ref::<UnionExec>().is_some()
         || node.downcast_ref::<GlobalLimitExec>().is_some()
