@@ -53,6 +53,7 @@ static CAPABILITIES: Capabilities = Capabilities {
     keys_max: 10_000,
     like: true,
     limit: true,
+    parts: true,
     parameters_max: 10_000,
     ..Capabilities::NONE
 };
@@ -355,6 +356,11 @@ struct Reader {
 #[async_trait]
 impl SourceReader for Reader {
     async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
+        let parts = self.read_parts(query, 1).await?;
+        Ok(futures::stream::iter(parts).flatten().boxed())
+    }
+
+    async fn read_parts(&self, query: &RemoteQuery, parts: usize) -> Result<Vec<BatchStream>, ConnectorError> {
         let files = &self.files;
         let deadline = self.context.deadline.min(Instant::now() + files.statement_timeout);
         let place = self
@@ -384,21 +390,27 @@ impl SourceReader for Reader {
             return Err(changed(files, &spec));
         }
         self.context.log.sent(&format!("scan {}", spec.name), 0);
-        let stream = plan::scan(&files.root()?, &spec, &state, &asked, self.context.batch_rows_max)
+        let bounds = plan::Bounds {
+            batch_rows_max: self.context.batch_rows_max,
+            parts,
+        };
+        let streams = plan::scan(&files.root()?, &spec, &state, &asked, bounds)
             .await
             .map_err(|error| refused(files, &spec, &error))?;
-        let started = Scan {
+        let started = streams.into_iter().map(|stream| Scan {
             files: files.clone(),
-            spec,
-            state,
+            spec: spec.clone(),
+            state: state.clone(),
             stream,
             schema: query.schema(),
             deadline,
             pending: Vec::new(),
             received: (0, 0),
             log: self.context.log.clone(),
-            place,
-        };
-        Ok(futures::stream::try_unfold(Some(started), scan::next).boxed())
+            place: Arc::clone(&place),
+        });
+        Ok(started
+            .map(|scan| futures::stream::try_unfold(Some(scan), scan::next).boxed())
+            .collect())
     }
 }

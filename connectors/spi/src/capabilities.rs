@@ -139,6 +139,8 @@ pub struct Capabilities {
     /// Whether the values of a text or binary column are grouped and sorted whole: some servers look at the first bytes
     /// of a value only.
     pub whole: fn(&OutputColumn) -> bool,
+    /// Whether `SourceReader::read_parts` gives several streams.
+    pub parts: bool,
     /// The most bind parameters a statement may have.
     pub parameters_max: usize,
     /// The first and last `Date32` the source knows; a value outside stays local.
@@ -167,6 +169,7 @@ impl Capabilities {
         functions: &[],
         decimal_scale_max: i8::MAX,
         whole: |_| true,
+        parts: false,
         parameters_max: 0,
         dates: (i32::MIN, i32::MAX),
         timestamps: (i64::MIN, i64::MAX),

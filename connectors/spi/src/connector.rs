@@ -70,6 +70,13 @@ pub trait SourceReader: Send + Sync {
     /// `QueryContext::batch_rows_max` rows and about 8 MiB each, and are never empty. Back-pressure reaches the
     /// source. Dropping the stream, or the deadline, cancels the statement at the source (INV-10).
     async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError>;
+
+    /// The same rows in at most `parts` streams, at least one, which may be read in any order and at once. Each ends well only
+    /// if all of its rows arrived.
+    async fn read_parts(&self, query: &RemoteQuery, parts: usize) -> Result<Vec<BatchStream>, ConnectorError> {
+        let _ = parts;
+        Ok(vec![self.read(query).await?])
+    }
 }
 
 /// The bounds of one query, for one source.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use caliber_connector_spi::{ConnectorError, ErrorClass, Expr as Remote, RemoteQuery, RemoteTable};
+use caliber_connector_spi::{BatchStream, ConnectorError, ErrorClass, Expr as Remote, RemoteQuery, RemoteTable};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
@@ -46,14 +46,23 @@ impl RawRead {
     /// Opens the stream.
     pub async fn open(&self, run: &QueryRun) -> Result<RawStream, EngineError> {
         let query = self.query();
+        let stream = run.reader(&self.source).read(&query).await;
+        let stream = stream.map_err(|error| EngineError::from_source(&error))?;
+        Ok(self.honest(&query, stream))
+    }
+
+    /// Opens at most `parts` streams, which have the rows together.
+    pub async fn open_parts(&self, run: &QueryRun, parts: usize) -> Result<Vec<RawStream>, EngineError> {
+        let query = self.query();
+        let streams = run.reader(&self.source).read_parts(&query, parts).await;
+        let streams = streams.map_err(|error| EngineError::from_source(&error))?;
+        Ok(streams.into_iter().map(|stream| self.honest(&query, stream)).collect())
+    }
+
+    fn honest(&self, query: &RemoteQuery, stream: BatchStream) -> RawStream {
         let schema = query.schema();
         let source = self.source.name.clone();
-        let stream = run
-            .reader(&self.source)
-            .read(&query)
-            .await
-            .map_err(|error| EngineError::from_source(&error))?;
-        Ok(stream
+        stream
             .map(move |batch| {
                 let batch = batch.map_err(|error| EngineError::from_source(&error))?;
                 if batch.schema() != schema {
@@ -62,7 +71,7 @@ impl RawRead {
                 }
                 Ok(batch)
             })
-            .boxed())
+            .boxed()
     }
 }
 

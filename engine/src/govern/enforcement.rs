@@ -121,6 +121,11 @@ impl Enforcement {
         !self.policies.is_empty() && self.groups.is_empty()
     }
 
+    /// Whether some policy shows every row: then none is hidden that anything could tell of.
+    pub fn shows_all_rows(&self) -> bool {
+        self.shows_rows() && self.policies.iter().any(|policy| policy.admissions.is_empty())
+    }
+
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&GovernedColumn> {
         self.columns.iter().find(|column| {

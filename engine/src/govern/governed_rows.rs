@@ -22,6 +22,7 @@ use crate::absorb::raw_read::RawStream;
 use crate::run::query_run::QueryRun;
 
 /// The compiled steps from a raw batch to governed ones.
+#[derive(Clone)]
 pub(crate) struct GovernedRows {
     enforcement: Arc<Enforcement>,
     admissions: Vec<Vec<Check>>,
@@ -36,12 +37,14 @@ pub(crate) struct GovernedRows {
 }
 
 /// One admission, ready to check.
+#[derive(Clone)]
 enum Check {
     Predicate(Arc<dyn PhysicalExpr>),
     Keys { column: usize, keys: Option<Arc<Keys>> },
 }
 
 /// One output column, ready to compute.
+#[derive(Clone)]
 struct Shown {
     output: Output,
     data_type: DataType,
@@ -144,6 +147,11 @@ impl GovernedRows {
     /// What an operator above does with a batch (short-circuits an AND, fails on a row) may depend on which rows stand
     /// together in it; so hidden rows must not decide that.
     pub fn stream(self, raw: RawStream) -> BoxStream<'static, Result<RecordBatch, EngineError>> {
+        if self.enforcement.shows_all_rows() && self.limit.is_none() {
+            // There are none: batches stay as they come.
+            let governed = raw.and_then(move |raw| std::future::ready(self.govern(&raw)));
+            return Box::pin(governed.try_filter(|batch| std::future::ready(batch.num_rows() > 0)));
+        }
         let left = self.limit.unwrap_or(usize::MAX);
         let state = Pending {
             rows: self,

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, new_empty_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use caliber_connector_spi::Expr as Remote;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::{Column, ScalarValue, Statistics};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Expr;
@@ -19,8 +20,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use super::enforcement::{Admission, Cell, Enforcement};
 use super::governed_rows::GovernedRows;
@@ -47,9 +50,19 @@ pub(crate) struct GovernedScanExec {
     pub limit: Option<usize>,
     /// Joins whose keys it waits for.
     pub bindings: Vec<Binding>,
+    /// How many streams it gives its rows in. Several only where no row is hidden: in which stream a row is depends on all.
+    parts: usize,
+    /// The streams, opened by whoever asks for the first of several.
+    opened: Arc<Opened>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
+
+/// Governed rows on their way.
+type RowStream = BoxStream<'static, Result<RecordBatch>>;
+
+/// What opening a scan of several parts gave, each until it is taken.
+type Opened = OnceCell<std::result::Result<Mutex<Vec<RowStream>>, EngineError>>;
 
 /// What a scan asks its source for, as far as it is known before the keys are.
 pub(crate) struct SourceAsk {
@@ -102,9 +115,21 @@ impl GovernedScanExec {
             filters,
             limit,
             bindings: Vec::new(),
+            parts: 1,
+            opened: Arc::default(),
             schema,
             properties,
         })
+    }
+
+    /// The same scan in `parts` streams.
+    pub fn in_parts(&self, parts: usize) -> Self {
+        let properties = self.properties.as_ref().clone();
+        Self {
+            parts,
+            properties: Arc::new(properties.with_partitioning(Partitioning::UnknownPartitioning(parts))),
+            ..self.again()
+        }
     }
 
     /// The same scan with one more join whose keys it waits for.
@@ -133,6 +158,8 @@ impl GovernedScanExec {
             filters: self.filters.clone(),
             limit: self.limit,
             bindings: self.bindings.clone(),
+            parts: self.parts,
+            opened: Arc::default(),
             schema: Arc::clone(&self.schema),
             properties: Arc::clone(&self.properties),
         }
@@ -322,22 +349,43 @@ impl GovernedScanExec {
         needed
     }
 
-    /// Asks the source, once all keys are known.
+    /// Asks the source, once all keys are known. Gives as many streams as there are parts.
     async fn open(
         scan: Arc<Self>,
         ask: Arc<SourceAsk>,
         run: Arc<QueryRun>,
         context: Arc<TaskContext>,
-    ) -> std::result::Result<BoxStream<'static, Result<RecordBatch>>, EngineError> {
+    ) -> std::result::Result<Vec<RowStream>, EngineError> {
         let mut rows = GovernedRows::try_new(&scan, &ask, run.batch_rows, Arc::clone(&scan.schema))?;
-        let Some(keys) = scan.bound_keys(&context).await? else {
-            return Ok(futures::stream::empty().boxed());
-        };
-        let mut read = scan.read(&run, &ask, &mut rows).await?;
-        read.predicate = all_of(read.predicate.into_iter().chain(keys).collect());
-        let raw = read.open(&run).await?;
-        let governed = rows.stream(raw);
-        Ok(governed.map(|batch| batch.map_err(Into::into)).boxed())
+        let mut streams: Vec<RowStream> = Vec::new();
+        if let Some(keys) = scan.bound_keys(&context).await? {
+            let mut read = scan.read(&run, &ask, &mut rows).await?;
+            read.predicate = all_of(read.predicate.into_iter().chain(keys).collect());
+            for raw in read.open_parts(&run, scan.parts).await? {
+                let governed = rows.clone().stream(raw);
+                streams.push(governed.map(|batch| batch.map_err(Into::into)).boxed());
+            }
+        }
+        streams.resize_with(streams.len().max(scan.parts), || futures::stream::empty().boxed());
+        Ok(streams)
+    }
+
+    /// The stream of one part of several.
+    async fn part(
+        scan: Arc<Self>,
+        ask: Arc<SourceAsk>,
+        run: Arc<QueryRun>,
+        context: Arc<TaskContext>,
+        part: usize,
+    ) -> Result<RowStream> {
+        let opened = Arc::clone(&scan.opened);
+        let open = || async { Self::open(scan, ask, run, context).await.map(Mutex::new) };
+        let streams = opened.get_or_init(open).await.as_ref().map_err(Clone::clone)?;
+        let mut streams = streams.lock();
+        let stream = streams
+            .get_mut(part)
+            .map(|stream| std::mem::replace(stream, futures::stream::empty().boxed()));
+        stream.ok_or_else(|| EngineError::internal("a scan has fewer parts", &part).into())
     }
 
     /// The read with every key known.
@@ -443,31 +491,49 @@ impl ExecutionPlan for GovernedScanExec {
         }
     }
 
+    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        // What the source says of all rows says nothing of hidden ones only where there are none.
+        if self.enforcement.shows_all_rows()
+            && let Some(all) = self.enforcement.table.rows_estimate
+        {
+            let rows = self.estimated_rows(all as f64) / partition.map_or(1.0, |_| self.parts as f64);
+            statistics.num_rows = Precision::Inexact(rows as usize);
+        }
+        Ok(Arc::new(statistics))
+    }
+
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if partition != 0 {
-            return Err(EngineError::internal("a governed scan has one partition", &partition).into());
+        if partition >= self.parts {
+            return Err(EngineError::internal("a governed scan has fewer partitions", &partition).into());
         }
         let run = QueryRun::of(&context)?;
-        let ask = self.ask(run.pushdown);
+        let ask = Arc::new(self.ask(run.pushdown));
         let schema = Arc::clone(&self.schema);
         if self.enforcement.policies.is_empty() || self.limit == Some(0) {
             let none = futures::stream::empty();
             return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, none)));
+        }
+        let opened = Arc::clone(&self.opened);
+        let scan = Arc::new(Self { opened, ..self.again() });
+        if self.parts > 1 {
+            let stream = futures::stream::once(Self::part(scan, ask, run, context, partition)).try_flatten();
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)));
         }
         let guessed = if self.bindings.is_empty() {
             self.estimated_rows(estimate::of_table(&self.enforcement.table).rows)
         } else {
             f64::INFINITY
         };
-        let (scan, ask) = (Arc::new(self.again()), Arc::new(ask));
         let opening = Arc::clone(&context);
         let open = move || {
-            Self::open(
+            let opened = Self::open(
                 Arc::clone(&scan),
                 Arc::clone(&ask),
                 Arc::clone(&run),
                 Arc::clone(&opening),
-            )
+            );
+            async move { Ok(futures::stream::iter(opened.await?).flatten().boxed()) }
         };
         let stream = read_ahead(guessed, &context, open);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))

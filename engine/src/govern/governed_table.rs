@@ -32,6 +32,9 @@ pub(crate) enum Output {
     Contributor(usize),
 }
 
+/// A smaller table is read in one stream.
+const PARTED_ROWS_MIN: u64 = 50_000;
+
 /// A table of a source under policy.
 pub(crate) struct GovernedTable {
     pub enforcement: Arc<Enforcement>,
@@ -89,6 +92,21 @@ impl GovernedTable {
         self.outputs
             .iter()
             .any(|output| matches!(output, Output::ClearOrNull(_)))
+    }
+
+    /// In how many streams a scan gives its rows.
+    fn parts(&self, state: &dyn Session, limit: Option<usize>) -> usize {
+        let has_parts = self.enforcement.source.connector.capabilities().parts;
+        let is_large = self
+            .enforcement
+            .table
+            .rows_estimate
+            .is_some_and(|rows| rows >= PARTED_ROWS_MIN);
+        if has_parts && is_large && limit.is_none() && self.enforcement.shows_all_rows() {
+            state.config().target_partitions()
+        } else {
+            1
+        }
     }
 
     fn with_outputs(enforcement: Arc<Enforcement>, outputs: Vec<Output>) -> Result<Self> {
@@ -210,7 +228,7 @@ impl TableProvider for GovernedTable {
 
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
@@ -229,6 +247,6 @@ impl TableProvider for GovernedTable {
             filters.to_vec(),
             limit,
         )?;
-        Ok(Arc::new(scan))
+        Ok(Arc::new(scan.in_parts(self.parts(state, limit))))
     }
 }

@@ -19,7 +19,7 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr as Logical, Like, LogicalPlanBuilder, Operator};
 use datafusion::object_store::local::LocalFileSystem;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::SessionConfig;
 
 use super::places::State;
@@ -29,21 +29,31 @@ use super::{Shape, TableSpec};
 const STORE: &str = "caliber-files://source/";
 const TABLE: &str = "t";
 
-/// Starts the scan. The stream's columns are those asked for, in order.
+/// How a scan gives its rows.
+pub(super) struct Bounds {
+    /// Rows of a batch, at most.
+    pub batch_rows_max: usize,
+    /// Streams, at most.
+    pub parts: usize,
+}
+
+/// Starts the scan, in one stream or several. Their columns are those asked for, in order.
 pub(super) async fn scan(
     root: &Path,
     spec: &TableSpec,
     files: &State,
     read: &TableRead<'_>,
-    batch_rows_max: usize,
-) -> Result<SendableRecordBatchStream> {
+    bounds: Bounds,
+) -> Result<Vec<SendableRecordBatchStream>> {
     let mut config = SessionConfig::new()
-        .with_batch_size(batch_rows_max.max(1))
-        .with_target_partitions(1);
+        .with_batch_size(bounds.batch_rows_max.max(1))
+        .with_target_partitions(bounds.parts.max(1));
     let options = config.options_mut();
     options.execution.collect_statistics = false;
     options.execution.parquet.schema_force_view_types = false;
     options.execution.parquet.pushdown_filters = true;
+    // A file that is read in one piece stays so: its rows are spread where they are used.
+    options.optimizer.enable_round_robin_repartition = false;
     // A new environment for each scan: its caches of listings and footers would outlive the files they describe.
     let environment = RuntimeEnvBuilder::new().build_arc()?;
     let base = ListingTableUrl::parse(STORE)?;
@@ -78,7 +88,10 @@ pub(super) async fn scan(
         .collect::<Result<Vec<_>>>()?;
     let plan = rows(scanned, read)?.project(wanted)?.build()?;
     let plan = state.create_physical_plan(&plan).await?;
-    execute_stream(plan, state.task_ctx())
+    let partitions = 0..plan.output_partitioning().partition_count();
+    partitions
+        .map(|partition| plan.execute(partition, state.task_ctx()))
+        .collect()
 }
 
 /// The address of a file in the store. Built part by part, so that no character of a name means anything.

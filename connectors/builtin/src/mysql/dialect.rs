@@ -64,6 +64,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     // MariaDB has 38, MySQL cuts what follows.
     decimal_scale_max: 30,
     whole: is_short,
+    parts: false,
     parameters_max: 10_000,
     // Year 1 to year 9999.
     dates: (-719_162, 2_932_896),
