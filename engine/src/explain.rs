@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::DataType;
 use caliber_connector_spi::{Expr as Remote, RemoteQuery};
@@ -15,9 +16,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::EngineError;
 use crate::absorb::absorb_plan::Kept;
 use crate::absorb::absorbed_scan::AbsorbedScanExec;
+use crate::absorb::estimate;
 use crate::absorb::translate::value;
 use crate::govern::enforcement::Admission;
-use crate::govern::governed_scan::{GovernedScanExec, PolicyPart};
+use crate::govern::governed_scan::GovernedScanExec;
+use crate::govern::source_ask::PolicyPart;
+use crate::run::query_run::QueryRun;
 
 /// The explanation. `full` adds what policy adds: statements, policies and their key relations.
 pub(crate) fn explain(
@@ -27,6 +31,62 @@ pub(crate) fn explain(
     full: bool,
     pushdown: bool,
 ) -> Result<String, EngineError> {
+    explained(
+        logical,
+        physical,
+        kept,
+        &Shown {
+            full,
+            pushdown,
+            analyzed: false,
+        },
+    )
+}
+
+/// The explanation of a plan that has run, for those who may see all of it: also what came from each source.
+pub(crate) fn explain_analyzed(
+    logical: &LogicalPlan,
+    physical: &Arc<dyn ExecutionPlan>,
+    kept: &[Kept],
+    run: &QueryRun,
+    rows: u64,
+) -> Result<String, EngineError> {
+    let shown = Shown {
+        full: true,
+        pushdown: run.pushdown,
+        analyzed: true,
+    };
+    let mut text = explained(logical, physical, kept, &shown)?;
+    text.push_str("Received\n");
+    for (source, counts) in run.counts() {
+        let _ = writeln!(
+            text,
+            "  {source}: {} statements, {} rows, {} bytes",
+            counts.statements.load(Ordering::Relaxed),
+            counts.rows.load(Ordering::Relaxed),
+            counts.bytes.load(Ordering::Relaxed),
+        );
+    }
+    let _ = writeln!(text, "Gave {rows} rows");
+    Ok(text)
+}
+
+/// What of a plan is shown.
+struct Shown {
+    /// Statements, policies and estimates.
+    full: bool,
+    pushdown: bool,
+    /// What came, beside what was guessed.
+    analyzed: bool,
+}
+
+fn explained(
+    logical: &LogicalPlan,
+    physical: &Arc<dyn ExecutionPlan>,
+    kept: &[Kept],
+    shown: &Shown,
+) -> Result<String, EngineError> {
+    let full = shown.full;
     let mut text = String::from("Plan\n");
     for line in logical.display_indent().to_string().lines() {
         // Writing to a String cannot fail.
@@ -35,10 +95,10 @@ pub(crate) fn explain(
     let mut scans = String::new();
     physical.apply(|node| {
         if let Some(scan) = node.downcast_ref::<GovernedScanExec>() {
-            explain_scan(scan, full, pushdown, &mut scans);
+            explain_scan(scan, shown, &mut scans);
         }
         if let Some(scan) = node.downcast_ref::<AbsorbedScanExec>() {
-            explain_absorbed(scan, full, &mut scans);
+            explain_absorbed(scan, shown, &mut scans);
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
@@ -57,7 +117,7 @@ pub(crate) fn explain(
 }
 
 /// A statement that stands for a part of the plan.
-fn explain_absorbed(scan: &AbsorbedScanExec, full: bool, text: &mut String) {
+fn explain_absorbed(scan: &AbsorbedScanExec, shown: &Shown, text: &mut String) {
     let remote = &scan.remote;
     let tables: Vec<String> = remote
         .reads
@@ -75,10 +135,10 @@ fn explain_absorbed(scan: &AbsorbedScanExec, full: bool, text: &mut String) {
             let _ = writeln!(text, "    with the keys of a join: {}", field.name());
         }
     }
-    if !full {
+    if !shown.full {
         return;
     }
-    let _ = writeln!(text, "    estimated: {:.0} rows", remote.estimate.rows);
+    sized(remote.estimate.rows, &scan.received, shown, text);
     for read in &remote.reads {
         for policy in &read.enforcement.policies {
             let _ = writeln!(text, "    under policy: {} ({})", policy.name, read.enforcement.name);
@@ -89,7 +149,17 @@ fn explain_absorbed(scan: &AbsorbedScanExec, full: bool, text: &mut String) {
     }
 }
 
-fn explain_scan(scan: &GovernedScanExec, full: bool, pushdown: bool, text: &mut String) {
+/// How many rows were guessed, and how many came.
+fn sized(estimated: f64, received: &AtomicU64, shown: &Shown, text: &mut String) {
+    let _ = write!(text, "    estimated: {estimated:.0} rows");
+    if shown.analyzed {
+        let _ = write!(text, ", received: {} rows", received.load(Ordering::Relaxed));
+    }
+    text.push('\n');
+}
+
+fn explain_scan(scan: &GovernedScanExec, shown: &Shown, text: &mut String) {
+    let pushdown = shown.pushdown;
     let ask = scan.ask(pushdown);
     let enforcement = &scan.enforcement;
     let _ = writeln!(text, "  {}", enforcement.name);
@@ -113,9 +183,11 @@ fn explain_scan(scan: &GovernedScanExec, full: bool, pushdown: bool, text: &mut 
         };
         let _ = writeln!(text, "    {place}: the first {limit} rows");
     }
-    if !full {
+    if !shown.full {
         return;
     }
+    let all = estimate::of_table(&enforcement.table).rows;
+    sized(scan.estimated_rows(all), &scan.received, shown, text);
     for policy in &enforcement.policies {
         let _ = writeln!(text, "    under policy: {}", policy.name);
         for admission in &policy.admissions {

@@ -10,6 +10,7 @@ mod absorb;
 mod engine;
 mod error;
 mod evaluate;
+mod executable;
 mod expand;
 mod explain;
 mod govern;

@@ -23,6 +23,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use crate::EngineError;
 use crate::evaluate::bound_expansion::bound_expansion;
+use crate::executable::open_plan;
 use crate::govern::enforcement::Admission;
 use crate::govern::governed_table::GovernedTable;
 use crate::govern::guard_groups::{guard_groups, is_guarded};
@@ -56,6 +57,8 @@ pub(crate) struct Planned {
     pub withheld: Withheld,
     /// The sources of the tables and of what their policies read, sorted.
     pub sources: Vec<String>,
+    /// Whether it runs to be explained: what it gives is the explanation.
+    pub is_analyzed: bool,
     /// Whether another run may use it: it reads sources' tables alone, and nothing of it tells of a run.
     pub is_kept: bool,
 }
@@ -149,14 +152,14 @@ pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql:
                         .help("EXPLAIN shows the plan"),
                 );
             }
-            if mode == ExplainMode::Analyze {
-                return Err(
-                    EngineError::new(Code::SQL002, "EXPLAIN ANALYZE is not supported by this version")
-                        .help("EXPLAIN shows the plan; a result's receipt shows what was read"),
-                );
-            }
             let plan = plan_query(state, &statement.text, query, &names).await?;
-            let planned = finish(state, plan, statement.parameters)?;
+            let mut planned = finish(state, plan, statement.parameters)?;
+            if mode == ExplainMode::Analyze {
+                planned.schema = explanation();
+                planned.is_analyzed = true;
+                planned.is_kept = false;
+                return Ok(planned);
+            }
             let explained = explain_plan(session, state, &planned).await?;
             finish(state, explained, 0)
         }
@@ -261,6 +264,7 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
         withheld,
         sources: Vec::new(),
         is_kept: false,
+        is_analyzed: false,
         parameters,
         plan,
     };
@@ -363,13 +367,22 @@ fn catalog_query(
 
 /// The explanation of a plan, as rows.
 async fn explain_plan(session: &Session, state: &SessionState, planned: &Planned) -> Result<LogicalPlan, EngineError> {
-    let (logical, physical) = crate::session::open_plan(state, planned).await?;
+    let (logical, physical) = open_plan(state, planned).await?;
     let pushdown = session.engine.options.pushdown;
     let text = crate::explain::explain(&logical, &physical.plan, &physical.kept, session.is_admin(), pushdown)?;
-    let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
-    let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, true)]));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![lines])
-        .map_err(|error| EngineError::internal("an explanation could not be built", &error))?;
-    let table = MemTable::try_new(schema, vec![vec![batch]])?;
+    let batch = explanation_of(&text)?;
+    let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     Ok(LogicalPlanBuilder::scan("explain", provider_as_source(Arc::new(table)), None)?.build()?)
+}
+
+/// What an explanation is: one line of text in each row.
+pub(crate) fn explanation() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, true)]))
+}
+
+/// The lines of `text`, as rows.
+pub(crate) fn explanation_of(text: &str) -> Result<RecordBatch, EngineError> {
+    let lines: ArrayRef = Arc::new(text.lines().map(Some).collect::<StringArray>());
+    RecordBatch::try_new(explanation(), vec![lines])
+        .map_err(|error| EngineError::internal("an explanation could not be built", &error))
 }

@@ -12,34 +12,27 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
-use datafusion::common::ScalarValue;
 use datafusion::execution::TaskContext;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
 use crate::EngineError;
-use crate::absorb::absorb_plan::{Absorber, Kept};
 use crate::absorb::bind_join::Pushdown;
-use crate::absorb::infer_parameters::infer_parameters;
 use crate::engine::{Engine, EngineOptions};
-use crate::evaluate::spread_literals::spread_literals;
+use crate::executable::open_plan;
 use crate::govern::policy_expr::Reason;
 use crate::limits::{on_large_stack, runtime};
-use crate::plan::{Planned, plan_statement};
+use crate::plan::plan_statement;
 use crate::resolve::governed_catalog::{GovernedCatalog, GovernedCatalogList, UNIFIED};
 use crate::resolve::listing::{Listing, listing};
-use crate::rules::{analyzer_rules, optimizer_rules, physical_rules, ready};
+use crate::rules::{analyzer_rules, optimizer_rules, physical_rules};
 use crate::run::audit::{AuditCaller, AuditRefusal, AuditStart, OpenRecord, Origin, columns_read, unavailable};
-use crate::run::parameters::ParameterRows;
 use crate::run::plan_cache::KeptStatement;
-use crate::run::plan_template::PlanTemplate;
 use crate::run::query_run::QueryRun;
 use crate::run::result_stream::{Hidden, QueryStream, ResultBounds};
+use crate::run::steps::Steps;
 use crate::run::wire_types::{wire_schema, wire_type};
 use crate::statement::{StatementText, aggregate_functions, expr_planners, hex, scalar_functions, window_functions};
 
@@ -241,22 +234,12 @@ impl Session {
             self.catalog.schemas(),
         ));
         let kept = self.kept(sql).await?;
-        let mut steps = Steps {
-            rows: ParameterRows::new(&kept.planned.parameters, parameters)?,
-            context: self.context(&run)?,
-            session: self.clone(),
-            run: Arc::clone(&run),
-            kept,
-            first: None,
-        };
-        if let Some(values) = steps.rows.next_row()? {
-            steps.first = Some(steps.plan(values).await?);
-        }
+        let steps = Steps::begin(self, Arc::clone(&run), kept, parameters).await?;
         Ok((run, steps))
     }
 
     /// What operators find of the run they are part of.
-    fn context(&self, run: &Arc<QueryRun>) -> Result<Arc<TaskContext>, EngineError> {
+    pub(crate) fn context(&self, run: &Arc<QueryRun>) -> Result<Arc<TaskContext>, EngineError> {
         let config = self.engine.state.config().clone().with_extension(Arc::clone(run));
         let limits = &self.engine.snapshot.catalog.project.server.limits;
         let bytes = usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX);
@@ -301,11 +284,14 @@ impl Session {
         }
         let limits = &self.engine.snapshot.catalog.project.server.limits;
         let bytes = usize::try_from(limits.query_memory_bytes).unwrap_or(usize::MAX);
-        Ok(SessionStateBuilder::new_from_existing(base.clone())
+        let mut state = SessionStateBuilder::new_from_existing(base.clone())
             .with_config(config)
             .with_catalog_list(Arc::new(GovernedCatalogList(Arc::clone(&self.catalog))))
             .with_runtime_env(runtime(&self.engine.memory, bytes)?)
-            .build())
+            .build();
+        // What `now()` and `current_date` are for the whole statement.
+        state.mark_start_execution();
+        Ok(state)
     }
 
     /// The write-ahead record: without it no row leaves.
@@ -353,146 +339,6 @@ fn catalog_of(engine: &Engine, principal: Principal) -> Arc<GovernedCatalog> {
     let catalog = GovernedCatalog::new(engine, engine.standing(principal));
     catalogs.keep(&catalog);
     catalog
-}
-
-/// What the stream of a statement goes through: one plan for each row of parameters.
-struct Steps {
-    session: Session,
-    run: Arc<QueryRun>,
-    context: Arc<TaskContext>,
-    kept: Arc<KeptStatement>,
-    rows: ParameterRows,
-    first: Option<Arc<dyn ExecutionPlan>>,
-}
-
-impl Steps {
-    /// The plan with `values` for its parameters: the one kept, or one made for them.
-    async fn plan(&self, values: Vec<ScalarValue>) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
-        let pushdown = self.run.pushdown;
-        let ready = |plan| Ok(ready(plan, self.context.session_config().options(), pushdown)?);
-        if let Some(template) = self.template().await
-            && let Some(plan) = template.bound(&values)?
-        {
-            return ready(plan);
-        }
-        let (session, run) = (self.session.clone(), Arc::clone(&self.run));
-        let kept = Arc::clone(&self.kept);
-        let planned = on_large_stack(async move {
-            let state = session.state(Some(run))?;
-            let bound = kept.planned.bind(values)?;
-            Ok(physical_plan(&state, &state.optimize(&bound)?).await?.plan)
-        });
-        ready(planned.await?)
-    }
-
-    /// The statement's plan, made when it first runs; `None` where each run needs its own.
-    async fn template(&self) -> Option<&PlanTemplate> {
-        let make = async || {
-            let (session, kept) = (self.session.clone(), Arc::clone(&self.kept));
-            let made = on_large_stack(async move {
-                let Some(open) = kept.planned.open()? else {
-                    return Ok(None);
-                };
-                let state = session.state(None)?;
-                let plan = physical_plan(&state, &optimize_open(&state, &open)?).await?.plan;
-                Ok(PlanTemplate::of(plan)?)
-            });
-            // What stands in the way, if it stands in the way of a run too, is told when that one is planned.
-            made.await.unwrap_or_else(|error| {
-                tracing::debug!(%error, "a plan is not kept");
-                None
-            })
-        };
-        self.kept.template.get_or_init(make).await.as_ref()
-    }
-
-    /// The rows, one row of parameters after the other.
-    fn stream(self) -> BoxStream<'static, Result<RecordBatch, EngineError>> {
-        let inner = futures::stream::try_unfold(self, |mut steps| async move {
-            let plan = match steps.first.take() {
-                Some(plan) => plan,
-                None => {
-                    let Some(values) = steps.rows.next_row()? else {
-                        return Ok::<_, EngineError>(None);
-                    };
-                    steps.plan(values).await?
-                }
-            };
-            let rows = execute_stream(plan, Arc::clone(&steps.context))?.map_err(EngineError::from);
-            Ok(Some((rows, steps)))
-        })
-        .try_flatten();
-        let inner = std::panic::AssertUnwindSafe(inner).catch_unwind().map(|item| {
-            item.unwrap_or_else(|_| {
-                Err(EngineError::internal(
-                    "an operator broke off",
-                    &"a panic while rows were made",
-                ))
-            })
-        });
-        inner.boxed()
-    }
-}
-
-/// A plan that can run.
-pub(crate) struct Executable {
-    /// The plan.
-    pub plan: Arc<dyn ExecutionPlan>,
-    /// What of it stays here though a source was asked whether it does that, and why.
-    pub kept: Vec<Kept>,
-}
-
-/// The executable plan of an optimized one. The last physical rule has checked it; `rules::ready` binds its joins.
-pub(crate) async fn physical_plan(state: &SessionState, optimized: &LogicalPlan) -> Result<Executable, EngineError> {
-    crate::govern::require_governed::require_governed_plan(optimized)?;
-    let mut absorber = Absorber::default();
-    let absorbed = if pushdown(state) {
-        absorber.absorb(optimized)?
-    } else {
-        optimized.clone()
-    };
-    let counted = spread_literals(absorbed)?;
-    let plan = state.query_planner().create_physical_plan(&counted, state).await?;
-    Ok(Executable {
-        plan,
-        kept: absorber.kept,
-    })
-}
-
-/// A plan with open parameters, optimized.
-fn optimize_open(state: &SessionState, open: &LogicalPlan) -> Result<LogicalPlan, EngineError> {
-    let optimized = state.optimize(open)?;
-    let inferred = infer_parameters(optimized)?;
-    Ok(if inferred.transformed {
-        state.optimizer().optimize(inferred.data, state, |_, _| {})?
-    } else {
-        inferred.data
-    })
-}
-
-/// The optimized and the executable plan with the parameters open, or NULL where the plan depends on them.
-pub(crate) async fn open_plan(
-    state: &SessionState,
-    planned: &Planned,
-) -> Result<(LogicalPlan, Executable), EngineError> {
-    let options = state.config_options();
-    if let Some(open) = planned.open()?
-        && let Ok(optimized) = optimize_open(state, &open)
-        && let Ok(made) = physical_plan(state, &optimized).await
-    {
-        let plan = ready(made.plan, options, pushdown(state))?;
-        return Ok((optimized, Executable { plan, ..made }));
-    }
-    let optimized = state.optimize(&planned.bind(planned.null_parameters()?)?)?;
-    let made = physical_plan(state, &optimized).await?;
-    let plan = ready(made.plan, options, pushdown(state))?;
-    Ok((optimized, Executable { plan, ..made }))
-}
-
-/// Whether sources do what they can for statements of this state.
-fn pushdown(state: &SessionState) -> bool {
-    let found = state.config().get_extension::<Pushdown>();
-    found.is_some_and(|pushdown| pushdown.0)
 }
 
 /// The state every session starts from: functions, rules, settings, and no catalog.

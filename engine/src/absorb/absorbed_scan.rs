@@ -4,6 +4,7 @@
 //! policy is not whole: where a policy has more keys than travel, the plan that reads table by table runs instead.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -19,8 +20,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PhysicalExpr, PlanProperties,
     execute_stream,
 };
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 use super::gathering::Binding;
 use super::key_relation::Keys;
@@ -43,6 +44,8 @@ pub(crate) struct AbsorbedScanExec {
     pub bindings: Vec<Binding>,
     /// The same without the source's help, for policies with too many keys.
     pub otherwise: Option<Arc<dyn ExecutionPlan>>,
+    /// The rows that came from the source.
+    pub received: Arc<AtomicU64>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
@@ -62,6 +65,7 @@ impl AbsorbedScanExec {
             relation,
             bindings: Vec::new(),
             otherwise,
+            received: Arc::default(),
             schema,
             properties,
         }
@@ -80,6 +84,7 @@ impl AbsorbedScanExec {
             relation: Arc::clone(&self.relation),
             bindings: self.bindings.clone(),
             otherwise: self.otherwise.clone(),
+            received: Arc::default(),
             schema: Arc::clone(&self.schema),
             properties: Arc::clone(&self.properties),
         }
@@ -141,7 +146,14 @@ impl AbsorbedScanExec {
     ) -> std::result::Result<BoxStream<'static, Result<RecordBatch>>, EngineError> {
         let remote = &scan.remote;
         match Self::relation(remote, &scan.relation, &scan.bindings, &run, &context).await? {
-            Some(Sent::Query(relation)) => read(remote, relation, &run, Arc::clone(&scan.schema)).await,
+            Some(Sent::Query(relation)) => {
+                let received = Arc::clone(&scan.received);
+                let rows = read(remote, relation, &run, Arc::clone(&scan.schema)).await?;
+                let counted = rows.inspect_ok(move |batch| {
+                    received.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                });
+                Ok(counted.boxed())
+            }
             Some(Sent::Nothing) => Ok(futures::stream::empty().boxed()),
             None => {
                 let plan = scan.otherwise.clone();
@@ -278,7 +290,11 @@ impl ExecutionPlan for AbsorbedScanExec {
         } else {
             f64::INFINITY
         };
-        let scan = Arc::new(self.again());
+        let received = Arc::clone(&self.received);
+        let scan = Arc::new(Self {
+            received,
+            ..self.again()
+        });
         let opening = Arc::clone(&context);
         let open = move || Self::open(Arc::clone(&scan), Arc::clone(&run), Arc::clone(&opening));
         let stream = read_ahead(rows, &context, open);

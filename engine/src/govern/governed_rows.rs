@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::{and, concat_batches, interleave, or};
+use arrow::compute::{and, interleave, or};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::physical_plan::PhysicalExpr;
@@ -14,8 +14,10 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
 use super::enforcement::{Admission, Cell, Enforcement, GovernedColumn, mask_failed};
-use super::governed_scan::{GovernedScanExec, SourceAsk};
+use super::even_batches::even_batches;
+use super::governed_scan::GovernedScanExec;
 use super::governed_table::{Output, output_field};
+use super::source_ask::SourceAsk;
 use crate::EngineError;
 use crate::absorb::key_relation::{Keys, column_of, evaluate_mask, filtered};
 use crate::absorb::raw_read::RawStream;
@@ -31,9 +33,11 @@ pub(crate) struct GovernedRows {
     projected: usize,
     shown_schema: SchemaRef,
     filters: Vec<Arc<dyn PhysicalExpr>>,
-    schema: SchemaRef,
-    batch_rows: usize,
-    limit: Option<usize>,
+    pub schema: SchemaRef,
+    /// Rows of a batch, at most.
+    pub batch_rows: usize,
+    /// Rows that are enough.
+    pub limit: Option<usize>,
 }
 
 /// One admission, ready to check.
@@ -152,22 +156,11 @@ impl GovernedRows {
             let governed = raw.and_then(move |raw| std::future::ready(self.govern(&raw)));
             return Box::pin(governed.try_filter(|batch| std::future::ready(batch.num_rows() > 0)));
         }
-        let left = self.limit.unwrap_or(usize::MAX);
-        let state = Pending {
-            rows: self,
-            raw,
-            batches: Vec::new(),
-            count: 0,
-            left,
-            done: false,
-        };
-        Box::pin(futures::stream::try_unfold(state, |mut state| async move {
-            Ok(state.next().await?.map(|batch| (batch, state)))
-        }))
+        even_batches(self, raw)
     }
 
     /// The visible, masked, filtered rows of one raw batch.
-    fn govern(&self, raw: &RecordBatch) -> Result<RecordBatch, EngineError> {
+    pub fn govern(&self, raw: &RecordBatch) -> Result<RecordBatch, EngineError> {
         let admits = self.admits(raw)?;
         let (raw, admits) = self.visible(raw, admits)?;
         let columns = self
@@ -455,53 +448,4 @@ fn batch_of(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<R
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
         .map_err(|error| EngineError::internal("a governed batch could not be built", &error))
-}
-
-/// Governed rows waiting to fill a batch.
-struct Pending {
-    rows: GovernedRows,
-    raw: RawStream,
-    batches: Vec<RecordBatch>,
-    count: usize,
-    left: usize,
-    done: bool,
-}
-
-impl Pending {
-    async fn next(&mut self) -> Result<Option<RecordBatch>, EngineError> {
-        let wanted = self.rows.batch_rows;
-        while !self.done && self.count < wanted.min(self.left) {
-            match self.raw.try_next().await? {
-                Some(raw) => {
-                    let governed = self.rows.govern(&raw)?;
-                    if governed.num_rows() > 0 {
-                        self.count += governed.num_rows();
-                        self.batches.push(governed);
-                    }
-                }
-                None => self.done = true,
-            }
-        }
-        let take = self.count.min(wanted).min(self.left);
-        if take == 0 {
-            return Ok(None);
-        }
-        let all = match self.batches.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&self.rows.schema, many)
-                .map_err(|error| EngineError::internal("governed rows could not be gathered", &error))?,
-        };
-        let batch = all.slice(0, take);
-        self.count -= take;
-        self.left -= take;
-        self.batches.clear();
-        if self.count > 0 {
-            self.batches.push(all.slice(take, self.count));
-        }
-        if self.left == 0 {
-            self.done = true;
-            self.count = 0;
-        }
-        Ok(Some(batch))
-    }
 }

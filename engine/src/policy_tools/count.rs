@@ -21,7 +21,8 @@ use crate::absorb::key_relation::filtered;
 use crate::absorb::raw_read::RawRead;
 use crate::govern::enforcement::{Cell, Enforcement, GovernedColumn};
 use crate::govern::governed_rows::{Choice, GovernedRows, choose};
-use crate::govern::governed_scan::{GovernedScanExec, SourceAsk};
+use crate::govern::governed_scan::GovernedScanExec;
+use crate::govern::source_ask::SourceAsk;
 use crate::run::query_run::QueryRun;
 use crate::session::Session;
 

@@ -9,4 +9,5 @@ pub(crate) mod plan_template;
 pub(crate) mod query_run;
 pub(crate) mod receipt;
 pub(crate) mod result_stream;
+pub(crate) mod steps;
 pub(crate) mod wire_types;

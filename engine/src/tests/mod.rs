@@ -5,3 +5,4 @@
 mod memory_source;
 mod recording;
 mod shapes;
+mod templates;

@@ -163,6 +163,11 @@ fn array_type(data_type: &DataType) -> &'static str {
 }
 
 impl Dialect for Postgres {
+    /// Parallel workers would each compute a grouped side of a join for themselves (PostgreSQL 12 and later take the word).
+    fn computes_first(&self) -> bool {
+        true
+    }
+
     fn identifier(&self, name: &str) -> String {
         format!("\"{}\"", name.replace('"', "\"\""))
     }

@@ -26,6 +26,8 @@ pub(super) struct Renderer<'a> {
     /// How the names of computed columns begin, and no column's of a table does: where two columns that a SELECT can see
     /// have one name, MariaDB may take one for the other.
     prefix: String,
+    /// What is computed before everything else, each under its alias.
+    first: Vec<Sql>,
 }
 
 /// The whole statement.
@@ -34,6 +36,7 @@ pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
         dialect,
         aliases: 0,
         prefix: prefix(root),
+        first: Vec::new(),
     };
     let everything = vec![true; root.columns().len()];
     let block = renderer.block(root, &everything);
@@ -44,7 +47,11 @@ pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
         });
         (!is_name).then(|| format!("{}{at}", renderer.prefix))
     };
-    block.select(&block.names(name, dialect))
+    let select = block.select(&block.names(name, dialect));
+    if renderer.first.is_empty() {
+        return select;
+    }
+    Sql::of("WITH {} {}", &[&Sql::joined(&renderer.first, ", "), &select])
 }
 
 /// `c`, as often as it takes.
@@ -180,7 +187,19 @@ impl<'d> Renderer<'d> {
     }
 
     /// Closes `block` into a derived table of the needed columns.
-    fn close(&mut self, mut block: Block, needed: &[bool]) -> Block {
+    fn close(&mut self, block: Block, needed: &[bool]) -> Block {
+        let (alias, select, columns) = self.closed(block, needed);
+        let mut from = Sql::of("({})", &[&select]);
+        from.push(&format!(" AS {alias}"));
+        Block {
+            from,
+            columns,
+            ..Block::default()
+        }
+    }
+
+    /// The parts of a derived table: its alias, its SELECT and its columns.
+    fn closed(&mut self, mut block: Block, needed: &[bool]) -> (String, Sql, Vec<Operand>) {
         if block.rows.is_none() {
             // The order of a derived table means nothing.
             block.order.clear();
@@ -213,10 +232,23 @@ impl<'d> Renderer<'d> {
                 nullable: operand.nullable,
             });
         }
-        let mut from = Sql::of("({})", &[&block.select(&list)]);
-        from.push(&format!(" AS {alias}"));
+        (alias, block.select(&list), columns)
+    }
+
+    /// A side of a join. One that is grouped is computed once, where the dialect can say so.
+    fn side(&mut self, relation: &Relation, needed: &[bool]) -> Block {
+        let block = self.block(relation, needed);
+        let is_grouped = block.groups.as_ref().is_some_and(|keys| !keys.is_empty());
+        if !(is_grouped && self.dialect.computes_first()) {
+            return self.opened(block, needed);
+        }
+        let (alias, select, columns) = self.closed(block, needed);
+        let mut first = Sql::text(format!("{alias} AS MATERIALIZED ("));
+        first.append(&select);
+        first.push(")");
+        self.first.push(first);
         Block {
-            from,
+            from: Sql::text(alias),
             columns,
             ..Block::default()
         }
@@ -355,7 +387,11 @@ impl<'d> Renderer<'d> {
 
     /// A block whose rows come one by one from FROM and WHERE.
     fn open(&mut self, relation: &Relation, needed: &[bool]) -> Block {
-        let mut block = self.block(relation, needed);
+        let block = self.block(relation, needed);
+        self.opened(block, needed)
+    }
+
+    fn opened(&mut self, mut block: Block, needed: &[bool]) -> Block {
         if !block.is_open() {
             block = self.close(block, needed);
         }
@@ -369,8 +405,8 @@ impl<'d> Renderer<'d> {
         all.resize(left_width + right_width, false);
         need(&mut all, on);
         let right_needed = all.split_off(left_width);
-        let mut block = self.open(left, &all);
-        let mut other = self.open(right, &right_needed);
+        let mut block = self.side(left, &all);
+        let mut other = self.side(right, &right_needed);
         let is_lasting = |(at, operand): (usize, &Operand)| operand.is_name() || !is_needed(&right_needed, at);
         if kind == JoinKind::Left && !other.columns.iter().enumerate().all(is_lasting) {
             // An expression over NULLs may be something: it has to be computed before the join.

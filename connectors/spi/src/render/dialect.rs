@@ -36,6 +36,11 @@ pub trait Dialect {
     /// The placeholder of the parameter with that number, from 1, typed if the database needs it.
     fn placeholder(&self, number: usize, parameter: &Parameter) -> String;
 
+    /// Whether a grouped side of a join is named first (`WITH … AS MATERIALIZED`), so that it is computed once.
+    fn computes_first(&self) -> bool {
+        false
+    }
+
     /// Whether placeholders have no number, so that a parameter is bound each time it is written.
     fn is_positional(&self) -> bool {
         false

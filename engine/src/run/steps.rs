@@ -1,0 +1,152 @@
+//! A statement under way: for each row of its parameters a plan, and that plan's rows.
+//!
+//! Owns: whether a kept plan is used or another made. Never: the bounds of the result, its receipt (`result_stream`).
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::common::ScalarValue;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+
+use super::parameters::ParameterRows;
+use super::plan_cache::KeptStatement;
+use super::plan_template::PlanTemplate;
+use super::query_run::QueryRun;
+use crate::EngineError;
+use crate::executable::{optimize_open, physical_plan};
+use crate::explain::explain_analyzed;
+use crate::limits::on_large_stack;
+use crate::plan::explanation_of;
+use crate::rules::ready;
+use crate::session::Session;
+
+/// What the stream of a statement goes through: one plan for each row of parameters.
+pub(crate) struct Steps {
+    session: Session,
+    run: Arc<QueryRun>,
+    context: Arc<TaskContext>,
+    /// The statement.
+    pub kept: Arc<KeptStatement>,
+    rows: ParameterRows,
+    /// The plan for the first row of parameters, once it is made.
+    pub first: Option<Arc<dyn ExecutionPlan>>,
+}
+
+impl Steps {
+    /// A statement with its parameters, planned for the first row of them.
+    pub async fn begin(
+        session: &Session,
+        run: Arc<QueryRun>,
+        kept: Arc<KeptStatement>,
+        parameters: Option<RecordBatch>,
+    ) -> Result<Self, EngineError> {
+        let mut steps = Self {
+            rows: ParameterRows::new(&kept.planned.parameters, parameters)?,
+            context: session.context(&run)?,
+            session: session.clone(),
+            run,
+            kept,
+            first: None,
+        };
+        if !steps.kept.planned.is_analyzed
+            && let Some(values) = steps.rows.next_row()?
+        {
+            steps.first = Some(steps.plan(values).await?);
+        }
+        Ok(steps)
+    }
+
+    /// The plan with `values` for its parameters: the one kept, or one made for them.
+    async fn plan(&self, values: Vec<ScalarValue>) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
+        let pushdown = self.run.pushdown;
+        let ready = |plan| Ok(ready(plan, self.context.session_config().options(), pushdown)?);
+        if let Some(template) = self.template().await
+            && let Some(plan) = template.bound(&values)?
+        {
+            return ready(plan);
+        }
+        let (session, run) = (self.session.clone(), Arc::clone(&self.run));
+        let kept = Arc::clone(&self.kept);
+        let planned = on_large_stack(async move {
+            let state = session.state(Some(run))?;
+            let bound = kept.planned.bind(values)?;
+            Ok(physical_plan(&state, &state.optimize(&bound)?).await?.plan)
+        });
+        ready(planned.await?)
+    }
+
+    /// Runs the statement with `values` for its parameters to its end, and explains what happened.
+    async fn analyzed(&self, values: Vec<ScalarValue>) -> Result<RecordBatch, EngineError> {
+        let (session, run) = (self.session.clone(), Arc::clone(&self.run));
+        let kept = Arc::clone(&self.kept);
+        let (optimized, made) = on_large_stack(async move {
+            let state = session.state(Some(run))?;
+            let optimized = state.optimize(&kept.planned.bind(values)?)?;
+            let made = physical_plan(&state, &optimized).await?;
+            Ok((optimized, made))
+        })
+        .await?;
+        let plan = ready(made.plan, self.context.session_config().options(), self.run.pushdown)?;
+        let mut stream = execute_stream(Arc::clone(&plan), Arc::clone(&self.context))?;
+        let mut rows = 0;
+        while let Some(batch) = stream.try_next().await? {
+            rows += batch.num_rows() as u64;
+        }
+        explanation_of(&explain_analyzed(&optimized, &plan, &made.kept, &self.run, rows)?)
+    }
+
+    /// The statement's plan, made when it first runs; `None` where each run needs its own.
+    async fn template(&self) -> Option<&PlanTemplate> {
+        let make = async || {
+            let (session, kept) = (self.session.clone(), Arc::clone(&self.kept));
+            let made = on_large_stack(async move {
+                let Some(open) = kept.planned.open()? else {
+                    return Ok(None);
+                };
+                let state = session.state(None)?;
+                let plan = physical_plan(&state, &optimize_open(&state, &open)?).await?.plan;
+                Ok(PlanTemplate::of(plan)?)
+            });
+            // What stands in the way, if it stands in the way of a run too, is told when that one is planned.
+            made.await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a plan is not kept");
+                None
+            })
+        };
+        self.kept.template.get_or_init(make).await.as_ref()
+    }
+
+    /// The rows, one row of parameters after the other.
+    pub fn stream(self) -> BoxStream<'static, Result<RecordBatch, EngineError>> {
+        let inner = futures::stream::try_unfold(self, |mut steps| async move {
+            let plan = match steps.first.take() {
+                Some(plan) => plan,
+                None => {
+                    let Some(values) = steps.rows.next_row()? else {
+                        return Ok::<_, EngineError>(None);
+                    };
+                    if steps.kept.planned.is_analyzed {
+                        let explanation = steps.analyzed(values).await?;
+                        return Ok(Some((futures::stream::iter([Ok(explanation)]).boxed(), steps)));
+                    }
+                    steps.plan(values).await?
+                }
+            };
+            let rows = execute_stream(plan, Arc::clone(&steps.context))?.map_err(EngineError::from);
+            Ok(Some((rows.boxed(), steps)))
+        })
+        .try_flatten();
+        let inner = std::panic::AssertUnwindSafe(inner).catch_unwind().map(|item| {
+            item.unwrap_or_else(|_| {
+                Err(EngineError::internal(
+                    "an operator broke off",
+                    &"a panic while rows were made",
+                ))
+            })
+        });
+        inner.boxed()
+    }
+}
