@@ -62,10 +62,7 @@ impl Unit {
     }
 
     fn width(&self) -> usize {
-        match &self.node {
-            Node::Remote(remote) => remote.schema.fields().len(),
-            Node::Local(plan) => plan.schema().fields().len(),
-        }
+        self.node.schema().fields().len()
     }
 
     fn position(&self, place: Place) -> Option<usize> {

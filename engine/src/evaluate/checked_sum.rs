@@ -23,12 +23,23 @@ use datafusion::logical_expr::{
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CheckedSum {
     inner: Arc<AggregateUDF>,
+    /// The type of a sum of sums; that of its argument's sum where there is none.
+    result: Option<DataType>,
 }
 
 impl CheckedSum {
     /// The same function, checked.
     pub(crate) fn wrap(inner: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
-        Arc::new(AggregateUDF::new_from_impl(Self { inner }))
+        Arc::new(AggregateUDF::new_from_impl(Self { inner, result: None }))
+    }
+
+    /// `sum` for sums that were made elsewhere of parts of what is summed: `result` is the type of the whole, so that it fails
+    /// where one sum over everything would, whatever wider type the parts have. Their scale is that of the whole.
+    pub(crate) fn of_sums(sum: &Arc<AggregateUDF>, result: DataType) -> Arc<AggregateUDF> {
+        Arc::new(AggregateUDF::new_from_impl(Self {
+            inner: Arc::clone(sum),
+            result: Some(result),
+        }))
     }
 }
 
@@ -59,7 +70,10 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arguments)
+        match &self.result {
+            Some(result) => Ok(result.clone()),
+            None => self.inner.return_type(arguments),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {

@@ -1,0 +1,551 @@
+//! Aggregates over joins of several sources: a source groups its rows by all that the joins and the groups above use of
+//! them before they travel, and the groups are brought together here (Yan and Larson, "Eager aggregation and lazy
+//! aggregation", VLDB 1995).
+//!
+//! Owns: the way from an aggregate through joins down to a source's part, what that is grouped by, whether it pays. Never:
+//! how a call is taken apart (`partial_aggregate`); another order of joins; fewer rows than the joins would have met.
+//!
+//! Rows that agree on every column which a condition or a group uses meet the same partners and end in the same group, so
+//! one row with their partial values can stand for them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::catalog::default_table_source::source_as_provider;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchemaRef, JoinType};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Filter, Join, LogicalPlan, Projection, TableScan};
+
+use super::absorb_plan::{Absorber, Node};
+use super::absorbed_table::AbsorbedTable;
+use super::partial_aggregate::{Functions, TakenApart, ignores_repetition};
+use super::region::{column, lost, may_fail, replaced};
+use super::remote_plan::RemotePlan;
+
+/// So many times fewer rows must leave the source, by its own figures.
+const FEWER: f64 = 2.0;
+
+/// What lies between an aggregate and a part below it. Columns are named by the plan that gives them, which has a name of
+/// its own, and by position: `side7.c0`.
+#[derive(Clone)]
+struct Way<'a> {
+    /// From above to below.
+    steps: Vec<Step<'a>>,
+    groups: Vec<Expr>,
+    calls: Vec<Expr>,
+    /// Whether some row above has no row of the part.
+    is_optional: bool,
+}
+
+#[derive(Clone)]
+enum Step<'a> {
+    Filter(Expr),
+    Join {
+        join: &'a Join,
+        /// The side that stays as it is.
+        other: Arc<LogicalPlan>,
+        is_part_left: bool,
+        on: Vec<(Expr, Expr)>,
+        filter: Option<Expr>,
+    },
+}
+
+/// The rewritten aggregate, and by how many rows fewer leave the source.
+type Found = Option<(f64, LogicalPlan)>;
+
+impl Absorber {
+    /// `aggregate`, whose input is absorbed already, with the part of a source grouped below the joins that lead to it. `None`
+    /// where that is not exact or does not pay.
+    pub(super) fn group_before_joins(&mut self, aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
+        let exprs = || aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
+        if !has_join(&aggregate.input) || exprs().any(|expr| matches!(expr, Expr::GroupingSet(_)) || is_opaque(expr)) {
+            return Ok(None);
+        }
+        let name = self.name();
+        let schema = aggregate.input.schema();
+        let moved = |exprs: &[Expr]| {
+            exprs
+                .iter()
+                .map(|expr| named(expr, &[(schema, &name)]))
+                .collect::<Result<Vec<_>>>()
+        };
+        let way = Way {
+            steps: Vec::new(),
+            groups: moved(&aggregate.group_expr)?,
+            calls: moved(&aggregate.aggr_expr)?,
+            is_optional: false,
+        };
+        let found = self.descend(&aggregate.input, &name, way, aggregate)?;
+        Ok(found.map(|(_, plan)| plan))
+    }
+
+    fn name(&mut self) -> String {
+        self.aliases += 1;
+        format!("side{}", self.aliases - 1)
+    }
+
+    /// On from `plan`, whose columns `way` knows by `name`.
+    fn descend<'a>(
+        &mut self,
+        plan: &'a LogicalPlan,
+        name: &str,
+        mut way: Way<'a>,
+        aggregate: &Aggregate,
+    ) -> Result<Found> {
+        match plan {
+            LogicalPlan::SubqueryAlias(alias) => self.descend(&alias.input, name, way, aggregate),
+            LogicalPlan::Filter(filter) => {
+                if is_opaque(&filter.predicate) {
+                    return Ok(None);
+                }
+                let predicate = named(&filter.predicate, &[(filter.input.schema(), name)])?;
+                way.steps.push(Step::Filter(predicate));
+                self.descend(&filter.input, name, way, aggregate)
+            }
+            LogicalPlan::Projection(projection) => {
+                // What may fail below a condition must go on meeting the rows that the condition drops.
+                let stays = |expr: &Expr| is_opaque(expr) || !way.steps.is_empty() && may_fail(expr);
+                if projection.expr.iter().any(stays) {
+                    return Ok(None);
+                }
+                let below = self.name();
+                let exprs = projection
+                    .expr
+                    .iter()
+                    .map(|expr| named(&expr.clone().unalias(), &[(projection.input.schema(), &below)]))
+                    .collect::<Result<Vec<_>>>()?;
+                let way = way.over(name, &|at| exprs.get(at).cloned())?;
+                self.descend(&projection.input, &below, way, aggregate)
+            }
+            LogicalPlan::Join(join) => {
+                let mut best: Found = None;
+                for is_part_left in [true, false] {
+                    let found = self.descend_join(join, is_part_left, name, &way, aggregate)?;
+                    if found.as_ref().map(|it| it.0) > best.as_ref().map(|it| it.0) {
+                        best = found;
+                    }
+                }
+                Ok(best)
+            }
+            LogicalPlan::TableScan(scan) if way.has_join() => match self.part(plan, scan)? {
+                Some(part) => group(&part, name, &self.name(), &way, aggregate),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// On into one side of a join, where the other side's rows stay what they are.
+    fn descend_join<'a>(
+        &mut self,
+        join: &'a Join,
+        is_part_left: bool,
+        name: &str,
+        way: &Way<'a>,
+        aggregate: &Aggregate,
+    ) -> Result<Found> {
+        let gives_left = !matches!(join.join_type, JoinType::RightSemi | JoinType::RightAnti);
+        let gives_right = !matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti);
+        let is_given = if is_part_left { gives_left } else { gives_right };
+        let is_mark = matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
+        let mut conditions = join.filter.iter().chain(join.on.iter().flat_map(|(l, r)| [l, r]));
+        if is_mark || !is_given || conditions.any(is_opaque) {
+            return Ok(None);
+        }
+        let (part, other) = if is_part_left {
+            (&join.left, &join.right)
+        } else {
+            (&join.right, &join.left)
+        };
+        // What is summed must be on this side: asked before anything is renamed.
+        let count = join.left.schema().fields().len();
+        let is_here = |at: &usize| !gives_left || !gives_right || (*at < count) == is_part_left;
+        if way.repeated().any(|call| !columns_of(call, name).iter().all(is_here)) {
+            return Ok(None);
+        }
+        let part_name = self.name();
+        let (other_name, other) = self.named(Node::Local(other.as_ref().clone()))?;
+        let (left, right) = if is_part_left {
+            (part_name.as_str(), other_name.as_str())
+        } else {
+            (other_name.as_str(), part_name.as_str())
+        };
+        let sides = [(join.left.schema(), left), (join.right.schema(), right)];
+        let mut way = way.over(name, &|at| {
+            Some(Expr::Column(if !gives_right || gives_left && at < count {
+                column(left, at)
+            } else {
+                column(right, if gives_left { at - count } else { at })
+            }))
+        })?;
+        way.is_optional |= match join.join_type {
+            JoinType::Full => true,
+            JoinType::Left => !is_part_left,
+            JoinType::Right => is_part_left,
+            _ => false,
+        };
+        let on = join.on.iter().map(|(l, r)| Ok((named(l, &sides)?, named(r, &sides)?)));
+        way.steps.push(Step::Join {
+            join,
+            other: Arc::new(other.sealed()),
+            is_part_left,
+            on: on.collect::<Result<_>>()?,
+            filter: join.filter.as_ref().map(|filter| named(filter, &sides)).transpose()?,
+        });
+        self.descend(part, &part_name, way, aggregate)
+    }
+
+    /// The part of a source that `scan` reads.
+    fn part(&mut self, plan: &LogicalPlan, scan: &TableScan) -> Result<Option<RemotePlan>> {
+        let provider = source_as_provider(&scan.source)?;
+        if let Some(absorbed) = provider.downcast_ref::<AbsorbedTable>() {
+            return Ok(Some(absorbed.remote().clone()));
+        }
+        // Why a table is read by itself was said when it was met first.
+        let said = self.kept.len();
+        let node = self.node(plan)?;
+        self.kept.truncate(said);
+        Ok(match node {
+            Node::Remote(remote) => Some(*remote),
+            Node::Local(_) => None,
+        })
+    }
+}
+
+impl<'a> Way<'a> {
+    fn has_join(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Join { .. }))
+    }
+
+    /// The calls whose value changes where a row is met more than once.
+    fn repeated(&self) -> impl Iterator<Item = &Expr> {
+        self.calls.iter().filter(|call| !ignores_repetition(call))
+    }
+
+    /// The same with `place(n)` for each column `name.cn`.
+    fn over(&self, name: &str, place: &dyn Fn(usize) -> Option<Expr>) -> Result<Self> {
+        let mut over = |expr: &Expr| over(expr, name, place);
+        Ok(Self {
+            steps: self
+                .steps
+                .iter()
+                .map(|step| step.map(&mut over))
+                .collect::<Result<_>>()?,
+            groups: self.groups.iter().map(&mut over).collect::<Result<_>>()?,
+            calls: self.calls.iter().map(&mut over).collect::<Result<_>>()?,
+            is_optional: self.is_optional,
+        })
+    }
+}
+
+impl Step<'_> {
+    fn map(&self, change: &mut dyn FnMut(&Expr) -> Result<Expr>) -> Result<Self> {
+        Ok(match self {
+            Step::Filter(predicate) => Step::Filter(change(predicate)?),
+            Step::Join {
+                join,
+                other,
+                is_part_left,
+                on,
+                filter,
+            } => Step::Join {
+                join,
+                other: Arc::clone(other),
+                is_part_left: *is_part_left,
+                on: on
+                    .iter()
+                    .map(|(l, r)| Ok((change(l)?, change(r)?)))
+                    .collect::<Result<_>>()?,
+                filter: filter.as_ref().map(|filter| change(filter)).transpose()?,
+            },
+        })
+    }
+
+    /// The step on top of `below`.
+    fn plan(self, below: LogicalPlan) -> Result<LogicalPlan> {
+        Ok(match self {
+            Step::Filter(predicate) => LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(below))?),
+            Step::Join {
+                join,
+                other,
+                is_part_left,
+                on,
+                filter,
+            } => {
+                let below = Arc::new(below);
+                let (left, right) = if is_part_left { (below, other) } else { (other, below) };
+                LogicalPlan::Join(Join::try_new(
+                    left,
+                    right,
+                    on,
+                    filter,
+                    join.join_type,
+                    join.join_constraint,
+                    join.null_equality,
+                    join.null_aware,
+                )?)
+            }
+        })
+    }
+}
+
+/// What the part is grouped by and computes of each group: columns `name.k0`… and `name.p0`… of the grouped part, and for each
+/// the expression over the part.
+struct Below<'a> {
+    part: &'a RemotePlan,
+    /// The part's columns in the expressions of the way.
+    part_name: &'a str,
+    name: &'a str,
+    keys: Vec<Expr>,
+    calls: Vec<Expr>,
+}
+
+impl Below<'_> {
+    /// `expr` over the part's own columns.
+    fn in_part(&self, expr: &Expr) -> Result<Expr> {
+        over(expr, self.part_name, &|at| {
+            let schema = &self.part.schema;
+            (at < schema.fields().len()).then(|| Expr::Column(schema.qualified_field(at).into()))
+        })
+    }
+
+    /// The column that holds `expr`, over the part's columns, which the part is grouped by.
+    fn key(&mut self, expr: Expr) -> Expr {
+        Expr::Column(Column::new(
+            Some(self.name),
+            format!("k{}", place(&mut self.keys, expr)),
+        ))
+    }
+
+    fn call(&mut self, expr: Expr) -> Expr {
+        Expr::Column(Column::new(
+            Some(self.name),
+            format!("p{}", place(&mut self.calls, expr)),
+        ))
+    }
+
+    /// `expr` above the groups: each column of the part that it uses is a key.
+    fn above(&mut self, expr: &Expr) -> Result<Expr> {
+        let mut columns = Vec::new();
+        for at in columns_of(expr, self.part_name) {
+            let of_part = self.in_part(&Expr::Column(column(self.part_name, at)))?;
+            columns.push((at, self.key(of_part)));
+        }
+        over(expr, self.part_name, &|at| {
+            columns
+                .iter()
+                .find(|(known, _)| *known == at)
+                .map(|(_, key)| key.clone())
+        })
+    }
+
+    /// The key of a group above: computed below where nothing else is in it, which makes the fewest groups.
+    fn group(&mut self, expr: &Expr, is_optional: bool) -> Result<Expr> {
+        let all = expr.column_refs();
+        let is_own = !all.is_empty() && all.iter().all(|used| position(used, self.part_name).is_some());
+        if is_own && !is_optional {
+            let whole = self.in_part(expr)?.unalias();
+            if self.part.translate(&whole).is_ok() {
+                return Ok(self.key(whole));
+            }
+        }
+        self.above(&expr.clone().unalias())
+    }
+
+    /// The grouped part, where its source computes it and gives enough fewer rows.
+    fn plan(&self) -> Result<Found> {
+        let input = Arc::new(self.part.original.clone());
+        let grouped = Aggregate::try_new(input, self.keys.clone(), self.calls.clone())?;
+        let (keys, calls, schema) = (&grouped.group_expr, &grouped.aggr_expr, Arc::clone(&grouped.schema));
+        let original = LogicalPlan::Aggregate(grouped.clone());
+        let Ok(grown) = self.part.aggregate(keys, calls, &schema, original) else {
+            return Ok(None);
+        };
+        let (rows, fewer) = (self.part.estimate.rows, grown.estimate.rows);
+        if fewer * FEWER > rows {
+            return Ok(None);
+        }
+        let names = (0..keys.len())
+            .map(|at| format!("k{at}"))
+            .chain((0..calls.len()).map(|at| format!("p{at}")));
+        let exprs: Vec<Expr> = names
+            .enumerate()
+            .map(|(at, new)| Expr::Column(schema.qualified_field(at).into()).alias_qualified(Some(self.name), new))
+            .collect();
+        let sealed = Arc::new(Node::Remote(Box::new(grown)).sealed());
+        let projection = LogicalPlan::Projection(Projection::try_new(exprs, sealed)?);
+        Ok(Some((rows - fewer, projection)))
+    }
+}
+
+/// The aggregate over the same joins, the part grouped first.
+fn group(part: &RemotePlan, part_name: &str, name: &str, way: &Way<'_>, aggregate: &Aggregate) -> Result<Found> {
+    let Some(functions) = Functions::find() else {
+        return Ok(None);
+    };
+    let mut below = Below {
+        part,
+        part_name,
+        name,
+        keys: Vec::new(),
+        calls: Vec::new(),
+    };
+    let mut steps = Vec::with_capacity(way.steps.len());
+    for step in &way.steps {
+        steps.push(step.map(&mut |expr| below.above(expr))?);
+    }
+    let mut groups = Vec::with_capacity(way.groups.len());
+    for (at, expr) in way.groups.iter().enumerate() {
+        groups.push(below.group(expr, way.is_optional)?.alias(format!("g{at}")));
+    }
+    let Some(whole) = calls_above(&mut below, &functions, way)? else {
+        return Ok(None);
+    };
+    // Without a key there is one group even of no row at all.
+    if below.keys.is_empty() {
+        return Ok(None);
+    }
+    let Some((saved, grouped)) = below.plan()? else {
+        return Ok(None);
+    };
+    let joined = steps
+        .into_iter()
+        .rev()
+        .try_fold(grouped, |below, step| step.plan(below))?;
+    let calls = whole.iter().flat_map(|(_, calls)| calls).enumerate();
+    let calls = calls.map(|(at, call)| call.clone().alias(format!("a{at}"))).collect();
+    let above = Aggregate::try_new(Arc::new(joined), groups, calls)?;
+    Ok(finished(above, &whole, aggregate)?.map(|plan| (saved, plan)))
+}
+
+/// For each call what it was taken apart into, if it was, and the calls that stand in its place above the joins. `None` where
+/// one does not decompose.
+fn calls_above(
+    below: &mut Below<'_>,
+    functions: &Functions,
+    way: &Way<'_>,
+) -> Result<Option<Vec<(Option<TakenApart>, Vec<Expr>)>>> {
+    let mut whole = Vec::with_capacity(way.calls.len());
+    for call in &way.calls {
+        let call = call.clone().unalias();
+        let mut used = call.column_refs().into_iter();
+        if used.all(|used| position(used, below.part_name).is_some()) {
+            let own = below.in_part(&call)?;
+            if let Some(parts) = functions.take_apart(&own, &below.part.schema, way.is_optional)? {
+                let columns: Vec<Expr> = parts.below.iter().map(|call| below.call(call.clone())).collect();
+                let above = functions.above(&parts, &columns)?;
+                whole.push((Some(parts), above));
+                continue;
+            }
+        }
+        if !ignores_repetition(&call) {
+            return Ok(None);
+        }
+        whole.push((None, vec![below.above(&call)?]));
+    }
+    Ok(Some(whole))
+}
+
+/// The values of `above` as the columns that `aggregate` gives.
+fn finished(
+    above: Aggregate,
+    whole: &[(Option<TakenApart>, Vec<Expr>)],
+    aggregate: &Aggregate,
+) -> Result<Option<LogicalPlan>> {
+    let above = LogicalPlan::Aggregate(above);
+    let mut columns = above.schema().columns().into_iter().map(Expr::Column);
+    let mut exprs = Vec::with_capacity(aggregate.schema.fields().len());
+    for (at, (qualifier, field)) in aggregate.schema.iter().enumerate() {
+        let value = match at.checked_sub(aggregate.group_expr.len()) {
+            None => columns.next().ok_or_else(lost)?,
+            Some(call) => {
+                let (parts, calls) = whole.get(call).ok_or_else(lost)?;
+                let totals: Vec<Expr> = columns.by_ref().take(calls.len()).collect();
+                match parts {
+                    Some(parts) => parts.value(&totals, field.data_type())?,
+                    None => totals.into_iter().next().ok_or_else(lost)?,
+                }
+            }
+        };
+        let is_same = value.get_type(above.schema())? == *field.data_type();
+        if !is_same || value.nullable(above.schema())? && !field.is_nullable() {
+            return Ok(None);
+        }
+        exprs.push(value.alias_qualified(qualifier.cloned(), field.name().as_str()));
+    }
+    let projection = Projection::try_new_with_schema(exprs, Arc::new(above), Arc::clone(&aggregate.schema))?;
+    Ok(Some(LogicalPlan::Projection(projection)))
+}
+
+/// Whether a join is below, through nodes that a way leads through.
+fn has_join(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Join(_) => true,
+        LogicalPlan::Projection(projection) => has_join(&projection.input),
+        LogicalPlan::Filter(filter) => has_join(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => has_join(&alias.input),
+        _ => false,
+    }
+}
+
+/// Whether an expression is not known by its columns alone.
+fn is_opaque(expr: &Expr) -> bool {
+    let found = expr.exists(|part| {
+        Ok(part.is_volatile_node()
+            || matches!(
+                part,
+                Expr::ScalarSubquery(_)
+                    | Expr::InSubquery(_)
+                    | Expr::Exists(_)
+                    | Expr::SetComparison(_)
+                    | Expr::OuterReferenceColumn(..)
+            ))
+    });
+    found.unwrap_or(true)
+}
+
+/// `expr` over the columns of `sides`, each named by its side and position.
+fn named(expr: &Expr, sides: &[(&DFSchemaRef, &str)]) -> Result<Expr> {
+    replaced(expr, &|used| {
+        sides.iter().find_map(|(schema, name)| {
+            let at = schema.maybe_index_of_column(used)?;
+            Some(column(name, at))
+        })
+    })
+}
+
+/// `expr` with `place(n)` for each column `name.cn`; other columns stay.
+fn over(expr: &Expr, name: &str, place: &dyn Fn(usize) -> Option<Expr>) -> Result<Expr> {
+    let moved = expr.clone().transform_up(|part| {
+        let at = match &part {
+            Expr::Column(used) => position(used, name),
+            _ => None,
+        };
+        match at {
+            Some(at) => Ok(Transformed::yes(place(at).ok_or_else(lost)?)),
+            None => Ok(Transformed::no(part)),
+        }
+    })?;
+    Ok(moved.data)
+}
+
+/// Which column of `name` it is, if it is one.
+fn position(used: &Column, name: &str) -> Option<usize> {
+    let is_of = used.relation.as_ref().is_some_and(|relation| relation.table() == name);
+    used.name.strip_prefix('c').filter(|_| is_of)?.parse().ok()
+}
+
+/// The columns of `name` in `expr`, in an order that does not change.
+fn columns_of(expr: &Expr, name: &str) -> BTreeSet<usize> {
+    let used = expr.column_refs().into_iter();
+    used.filter_map(|used| position(used, name)).collect()
+}
+
+/// Where `expr` stands among `known`, added if it does not.
+fn place(known: &mut Vec<Expr>, expr: Expr) -> usize {
+    known.iter().position(|other| *other == expr).unwrap_or_else(|| {
+        known.push(expr);
+        known.len() - 1
+    })
+}
