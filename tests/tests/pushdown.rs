@@ -202,6 +202,16 @@ const CASES: &[Case] = &[
             ),
         ],
     },
+    // Under a policy whose keys another source holds.
+    Case {
+        user: "petr",
+        sql: "SELECT a.frequency, count(*), sum(t.amount) FROM settlement.trans t \
+              JOIN accounting.account a ON a.account_id = t.account_id GROUP BY a.frequency ORDER BY a.frequency",
+        fetched: &[
+            ("settlement", 1, "SELECT count(DISTINCT c1) FROM trans"),
+            ("accounting", 4, "SELECT count(*) * 4 FROM client"),
+        ],
+    },
     // Without groups: of no row the count is none.
     Case {
         user: "olga",

@@ -8,48 +8,22 @@
 //! Rows that agree on every column which a condition or a group uses meet the same partners and end in the same group, so
 //! one row with their partial values can stand for them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::catalog::default_table_source::source_as_provider;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchemaRef, JoinType};
+use datafusion::common::{Column, JoinType};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Filter, Join, LogicalPlan, Projection, TableScan};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Join, LogicalPlan, Projection, TableScan};
 
 use super::absorb_plan::{Absorber, Node};
 use super::absorbed_table::AbsorbedTable;
+use super::join_way::{Step, Way, columns_of, is_opaque, named, over, position};
 use super::partial_aggregate::{Functions, TakenApart, ignores_repetition};
-use super::region::{column, lost, may_fail, replaced};
+use super::region::{column, lost, may_fail};
 use super::remote_plan::RemotePlan;
 
 /// So many times fewer rows must leave the source, by its own figures.
 const FEWER: f64 = 2.0;
-
-/// What lies between an aggregate and a part below it. Columns are named by the plan that gives them, which has a name of
-/// its own, and by position: `side7.c0`.
-#[derive(Clone)]
-struct Way<'a> {
-    /// From above to below.
-    steps: Vec<Step<'a>>,
-    groups: Vec<Expr>,
-    calls: Vec<Expr>,
-    /// Whether some row above has no row of the part.
-    is_optional: bool,
-}
-
-#[derive(Clone)]
-enum Step<'a> {
-    Filter(Expr),
-    Join {
-        join: &'a Join,
-        /// The side that stays as it is.
-        other: Arc<LogicalPlan>,
-        is_part_left: bool,
-        on: Vec<(Expr, Expr)>,
-        filter: Option<Expr>,
-    },
-}
 
 /// The rewritten aggregate, and by how many rows fewer leave the source.
 type Found = Option<(f64, LogicalPlan)>;
@@ -209,83 +183,6 @@ impl Absorber {
         Ok(match node {
             Node::Remote(remote) => Some(*remote),
             Node::Local(_) => None,
-        })
-    }
-}
-
-impl<'a> Way<'a> {
-    fn has_join(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Join { .. }))
-    }
-
-    /// The calls whose value changes where a row is met more than once.
-    fn repeated(&self) -> impl Iterator<Item = &Expr> {
-        self.calls.iter().filter(|call| !ignores_repetition(call))
-    }
-
-    /// The same with `place(n)` for each column `name.cn`.
-    fn over(&self, name: &str, place: &dyn Fn(usize) -> Option<Expr>) -> Result<Self> {
-        let mut over = |expr: &Expr| over(expr, name, place);
-        Ok(Self {
-            steps: self
-                .steps
-                .iter()
-                .map(|step| step.map(&mut over))
-                .collect::<Result<_>>()?,
-            groups: self.groups.iter().map(&mut over).collect::<Result<_>>()?,
-            calls: self.calls.iter().map(&mut over).collect::<Result<_>>()?,
-            is_optional: self.is_optional,
-        })
-    }
-}
-
-impl Step<'_> {
-    fn map(&self, change: &mut dyn FnMut(&Expr) -> Result<Expr>) -> Result<Self> {
-        Ok(match self {
-            Step::Filter(predicate) => Step::Filter(change(predicate)?),
-            Step::Join {
-                join,
-                other,
-                is_part_left,
-                on,
-                filter,
-            } => Step::Join {
-                join,
-                other: Arc::clone(other),
-                is_part_left: *is_part_left,
-                on: on
-                    .iter()
-                    .map(|(l, r)| Ok((change(l)?, change(r)?)))
-                    .collect::<Result<_>>()?,
-                filter: filter.as_ref().map(|filter| change(filter)).transpose()?,
-            },
-        })
-    }
-
-    /// The step on top of `below`.
-    fn plan(self, below: LogicalPlan) -> Result<LogicalPlan> {
-        Ok(match self {
-            Step::Filter(predicate) => LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(below))?),
-            Step::Join {
-                join,
-                other,
-                is_part_left,
-                on,
-                filter,
-            } => {
-                let below = Arc::new(below);
-                let (left, right) = if is_part_left { (below, other) } else { (other, below) };
-                LogicalPlan::Join(Join::try_new(
-                    left,
-                    right,
-                    on,
-                    filter,
-                    join.join_type,
-                    join.join_constraint,
-                    join.null_equality,
-                    join.null_aware,
-                )?)
-            }
         })
     }
 }
@@ -487,59 +384,6 @@ fn has_join(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(alias) => has_join(&alias.input),
         _ => false,
     }
-}
-
-/// Whether an expression is not known by its columns alone.
-fn is_opaque(expr: &Expr) -> bool {
-    let found = expr.exists(|part| {
-        Ok(part.is_volatile_node()
-            || matches!(
-                part,
-                Expr::ScalarSubquery(_)
-                    | Expr::InSubquery(_)
-                    | Expr::Exists(_)
-                    | Expr::SetComparison(_)
-                    | Expr::OuterReferenceColumn(..)
-            ))
-    });
-    found.unwrap_or(true)
-}
-
-/// `expr` over the columns of `sides`, each named by its side and position.
-fn named(expr: &Expr, sides: &[(&DFSchemaRef, &str)]) -> Result<Expr> {
-    replaced(expr, &|used| {
-        sides.iter().find_map(|(schema, name)| {
-            let at = schema.maybe_index_of_column(used)?;
-            Some(column(name, at))
-        })
-    })
-}
-
-/// `expr` with `place(n)` for each column `name.cn`; other columns stay.
-fn over(expr: &Expr, name: &str, place: &dyn Fn(usize) -> Option<Expr>) -> Result<Expr> {
-    let moved = expr.clone().transform_up(|part| {
-        let at = match &part {
-            Expr::Column(used) => position(used, name),
-            _ => None,
-        };
-        match at {
-            Some(at) => Ok(Transformed::yes(place(at).ok_or_else(lost)?)),
-            None => Ok(Transformed::no(part)),
-        }
-    })?;
-    Ok(moved.data)
-}
-
-/// Which column of `name` it is, if it is one.
-fn position(used: &Column, name: &str) -> Option<usize> {
-    let is_of = used.relation.as_ref().is_some_and(|relation| relation.table() == name);
-    used.name.strip_prefix('c').filter(|_| is_of)?.parse().ok()
-}
-
-/// The columns of `name` in `expr`, in an order that does not change.
-fn columns_of(expr: &Expr, name: &str) -> BTreeSet<usize> {
-    let used = expr.column_refs().into_iter();
-    used.filter_map(|used| position(used, name)).collect()
 }
 
 /// Where `expr` stands among `known`, added if it does not.

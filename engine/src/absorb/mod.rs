@@ -14,6 +14,7 @@ pub(crate) mod gathering;
 pub(crate) mod governed_relation;
 mod join_order;
 mod join_region;
+mod join_way;
 pub(crate) mod key_relation;
 mod partial_aggregate;
 pub(crate) mod raw_read;

@@ -215,3 +215,68 @@ fn as_call(expr: &Expr) -> Option<&Call> {
 fn first_argument(call: &Expr) -> &Expr {
     as_call(call).and_then(|call| call.params.args.first()).unwrap_or(call)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, Schema};
+    use datafusion::functions_aggregate::expr_fn::{avg, count, count_distinct, max, sum};
+    use datafusion::logical_expr::{ExprFunctionExt, col};
+
+    use super::*;
+
+    fn columns() -> DFSchema {
+        let field = |name, data_type| Field::new(name, data_type, true);
+        let fields = vec![
+            field("short", DataType::Int16),
+            field("long", DataType::Int64),
+            field("money", DataType::Decimal128(28, 2)),
+            field("wide", DataType::Decimal128(29, 2)),
+            field("ratio", DataType::Float64),
+            field("word", DataType::Utf8),
+        ];
+        DFSchema::try_from(Schema::new(fields)).unwrap()
+    }
+
+    fn parts(call: &Expr, is_optional: bool) -> Option<Vec<String>> {
+        let functions = Functions::find().unwrap();
+        let parts = functions.take_apart(call, &columns(), is_optional).unwrap()?;
+        let below: Vec<String> = parts.below.iter().map(ToString::to_string).collect();
+        assert_eq!(functions.above(&parts, &parts.below).unwrap().len(), below.len());
+        Some(below)
+    }
+
+    #[track_caller]
+    fn check(call: Expr, wanted: &[&str]) {
+        let found = parts(&call, false).unwrap_or_default();
+        assert_eq!(found, wanted, "{call}");
+    }
+
+    #[test]
+    fn a_call_is_taken_apart_where_its_parts_always_fit() {
+        let wide = |name| cast(col(name), DataType::Int64);
+        check(count(lit(1)), &["count(Int32(1))"]);
+        check(max(col("word")), &["max(word)"]);
+        check(sum(wide("short")), &["sum(CAST(short AS Int64))"]);
+        check(sum(col("long")), &["sum(CAST(long AS Decimal128(20, 0)))"]);
+        check(sum(col("money")), &["sum(money)"]);
+        check(avg(col("money")), &["sum(money)", "count(money)"]);
+        check(sum(col("wide")), &[]);
+        check(avg(col("wide")), &[]);
+        check(sum(col("ratio")), &[]);
+        check(avg(col("ratio")), &[]);
+        check(count_distinct(col("word")), &[]);
+    }
+
+    #[test]
+    fn a_row_without_a_partner_adds_nothing_or_itself() {
+        assert!(parts(&count(lit(1)), true).is_some());
+        assert!(parts(&count(col("word")), true).is_some());
+        assert!(parts(&sum(cast(col("short"), DataType::Int64)), true).is_some());
+        let or_one = when(col("money").is_null(), lit(1)).otherwise(col("money")).unwrap();
+        assert!(parts(&max(or_one.clone()), true).is_none());
+        assert!(parts(&max(or_one), false).is_some());
+        let some = count(lit(1)).filter(col("word").is_null()).build().unwrap();
+        assert!(parts(&some, true).is_none());
+        assert!(parts(&some, false).is_some());
+    }
+}

@@ -520,4 +520,26 @@ mod tests {
         sums.update_batch(&[values], &[0, 0, 0, 0], None, 1).unwrap();
         assert!(sums.evaluate(EmitTo::All).is_err());
     }
+
+    #[test]
+    fn a_sum_of_sums_fails_by_the_whole_and_not_by_a_part() {
+        let total = |parts: Vec<i128>| -> Result<ScalarValue> {
+            let parts = Decimal128Array::from(parts).with_precision_and_scale(30, 0).unwrap();
+            let mut sum = Sum::new(DataType::Int64);
+            sum.update_batch(&[Arc::new(parts)])?;
+            sum.evaluate()
+        };
+        let most = i128::from(i64::MAX);
+        assert_eq!(
+            total(vec![most * 9, -most * 8]).unwrap(),
+            ScalarValue::Int64(Some(i64::MAX))
+        );
+        assert!(total(vec![most, 1]).is_err());
+        let of_sums = CheckedSum::of_sums(
+            &datafusion::functions_aggregate::sum::sum_udaf(),
+            DataType::Decimal128(22, 2),
+        );
+        let given = of_sums.return_type(&[DataType::Decimal128(22, 2)]).unwrap();
+        assert_eq!(given, DataType::Decimal128(22, 2));
+    }
 }
