@@ -27,6 +27,8 @@ const JOINS: &[&str] = &[
     "{f}.fact f FULL JOIN {d}.dim d ON d.k = f.k",
     "{f}.fact f JOIN {d}.dim d ON d.k = f.k AND f.small < d.weight",
     "{d}.dim d LEFT JOIN {f}.fact f ON f.k = d.k AND f.small < d.weight",
+    "{d}.dim d LEFT JOIN (SELECT k, coalesce(g, 1) AS g, 'x' AS word, coalesce(small, 5) AS small, 7 AS whole, huge, \
+     amount * 2 AS amount, wide, DATE '2020-02-02' AS day FROM {f}.fact) f ON f.k = d.k",
     "{f}.fact f JOIN {d}.dim d ON d.k = f.k JOIN {e}.dim e ON e.weight = d.weight AND e.k = f.g",
     "{e}.dim e LEFT JOIN ({f}.fact f JOIN {d}.dim d ON d.k = f.k) ON e.k = f.g",
     "(SELECT * FROM {f}.fact x WHERE EXISTS (SELECT 1 FROM {e}.dim e WHERE e.weight = x.g)) f JOIN {d}.dim d ON d.k = f.k",

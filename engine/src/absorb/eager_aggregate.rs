@@ -17,9 +17,9 @@ use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Join, LogicalPlan
 
 use super::absorb_plan::{Absorber, Node};
 use super::absorbed_table::AbsorbedTable;
-use super::join_way::{Step, Way, columns_of, is_opaque, named, over, position};
-use super::partial_aggregate::{Functions, TakenApart, ignores_repetition};
-use super::region::{column, lost, may_fail};
+use super::join_way::{Step, Way, columns_of, is_opaque, named, over};
+use super::partial_aggregate::{Functions, TakenApart, ignores_repetition, is_null_of_null};
+use super::region::{column, lost, may_fail, position};
 use super::remote_plan::RemotePlan;
 
 /// So many times fewer rows must leave the source, by its own figures.
@@ -78,8 +78,14 @@ impl Absorber {
                 self.descend(&filter.input, name, way, aggregate)
             }
             LogicalPlan::Projection(projection) => {
-                // What may fail below a condition must go on meeting the rows that the condition drops.
-                let stays = |expr: &Expr| is_opaque(expr) || !way.steps.is_empty() && may_fail(expr);
+                // What may fail below a condition must go on meeting the rows that the condition drops; what is not NULL of
+                // NULLs is one thing below an outer join and another above.
+                let stays = |expr: &Expr| {
+                    let value = expr.clone().unalias();
+                    is_opaque(expr)
+                        || !way.steps.is_empty() && may_fail(expr)
+                        || way.is_optional && !is_null_of_null(&value)
+                };
                 if projection.expr.iter().any(stays) {
                     return Ok(None);
                 }
@@ -187,8 +193,7 @@ impl Absorber {
     }
 }
 
-/// What the part is grouped by and computes of each group: columns `name.k0`… and `name.p0`… of the grouped part, and for each
-/// the expression over the part.
+/// What the part is grouped by (`k0`, `k1`…) and computes of each group (`p0`, `p1`…), each as an expression over the part.
 struct Below<'a> {
     part: &'a RemotePlan,
     /// The part's columns in the expressions of the way.
@@ -209,17 +214,22 @@ impl Below<'_> {
 
     /// The column that holds `expr`, over the part's columns, which the part is grouped by.
     fn key(&mut self, expr: Expr) -> Expr {
-        Expr::Column(Column::new(
-            Some(self.name),
-            format!("k{}", place(&mut self.keys, expr)),
-        ))
+        let at = place(&mut self.keys, expr);
+        Expr::Column(Column::new(Some(self.name), self.key_name(at)))
     }
 
-    fn call(&mut self, expr: Expr) -> Expr {
-        Expr::Column(Column::new(
-            Some(self.name),
-            format!("p{}", place(&mut self.calls, expr)),
-        ))
+    /// The column that holds the value of a call over the part's columns.
+    fn call(&mut self, call: Expr) -> Expr {
+        let at = place(&mut self.calls, call);
+        Expr::Column(Column::new(Some(self.name), self.call_name(at)))
+    }
+
+    fn key_name(&self, at: usize) -> String {
+        format!("{}k{at}", self.name)
+    }
+
+    fn call_name(&self, at: usize) -> String {
+        format!("{}p{at}", self.name)
     }
 
     /// `expr` above the groups: each column of the part that it uses is a key.
@@ -263,9 +273,8 @@ impl Below<'_> {
         if fewer * FEWER > rows {
             return Ok(None);
         }
-        let names = (0..keys.len())
-            .map(|at| format!("k{at}"))
-            .chain((0..calls.len()).map(|at| format!("p{at}")));
+        let names = (0..keys.len()).map(|at| self.key_name(at));
+        let names = names.chain((0..calls.len()).map(|at| self.call_name(at)));
         let exprs: Vec<Expr> = names
             .enumerate()
             .map(|(at, new)| Expr::Column(schema.qualified_field(at).into()).alias_qualified(Some(self.name), new))
@@ -310,19 +319,21 @@ fn group(part: &RemotePlan, part_name: &str, name: &str, way: &Way<'_>, aggregat
         .into_iter()
         .rev()
         .try_fold(grouped, |below, step| step.plan(below))?;
-    let calls = whole.iter().flat_map(|(_, calls)| calls).enumerate();
+    let calls = whole.iter().flat_map(|call| &call.calls).enumerate();
     let calls = calls.map(|(at, call)| call.clone().alias(format!("a{at}"))).collect();
     let above = Aggregate::try_new(Arc::new(joined), groups, calls)?;
     Ok(finished(above, &whole, aggregate)?.map(|plan| (saved, plan)))
 }
 
-/// For each call what it was taken apart into, if it was, and the calls that stand in its place above the joins. `None` where
-/// one does not decompose.
-fn calls_above(
-    below: &mut Below<'_>,
-    functions: &Functions,
-    way: &Way<'_>,
-) -> Result<Option<Vec<(Option<TakenApart>, Vec<Expr>)>>> {
+/// What stands in a call's place above the joins.
+struct Above {
+    /// What the call was taken apart into, if it was.
+    parts: Option<TakenApart>,
+    calls: Vec<Expr>,
+}
+
+/// What stands in the place of each call. `None` where one does not decompose.
+fn calls_above(below: &mut Below<'_>, functions: &Functions, way: &Way<'_>) -> Result<Option<Vec<Above>>> {
     let mut whole = Vec::with_capacity(way.calls.len());
     for call in &way.calls {
         let call = call.clone().unalias();
@@ -332,24 +343,26 @@ fn calls_above(
             if let Some(parts) = functions.take_apart(&own, &below.part.schema, way.is_optional)? {
                 let columns: Vec<Expr> = parts.below.iter().map(|call| below.call(call.clone())).collect();
                 let above = functions.above(&parts, &columns)?;
-                whole.push((Some(parts), above));
+                whole.push(Above {
+                    parts: Some(parts),
+                    calls: above,
+                });
                 continue;
             }
         }
         if !ignores_repetition(&call) {
             return Ok(None);
         }
-        whole.push((None, vec![below.above(&call)?]));
+        whole.push(Above {
+            parts: None,
+            calls: vec![below.above(&call)?],
+        });
     }
     Ok(Some(whole))
 }
 
 /// The values of `above` as the columns that `aggregate` gives.
-fn finished(
-    above: Aggregate,
-    whole: &[(Option<TakenApart>, Vec<Expr>)],
-    aggregate: &Aggregate,
-) -> Result<Option<LogicalPlan>> {
+fn finished(above: Aggregate, whole: &[Above], aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     let above = LogicalPlan::Aggregate(above);
     let mut columns = above.schema().columns().into_iter().map(Expr::Column);
     let mut exprs = Vec::with_capacity(aggregate.schema.fields().len());
@@ -357,9 +370,9 @@ fn finished(
         let value = match at.checked_sub(aggregate.group_expr.len()) {
             None => columns.next().ok_or_else(lost)?,
             Some(call) => {
-                let (parts, calls) = whole.get(call).ok_or_else(lost)?;
-                let totals: Vec<Expr> = columns.by_ref().take(calls.len()).collect();
-                match parts {
+                let call = whole.get(call).ok_or_else(lost)?;
+                let totals: Vec<Expr> = columns.by_ref().take(call.calls.len()).collect();
+                match &call.parts {
                     Some(parts) => parts.value(&totals, field.data_type())?,
                     None => totals.into_iter().next().ok_or_else(lost)?,
                 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use datafusion::common::{Column, TableReference};
 
 use super::absorb_plan::Node;
-use super::region::Place;
+use super::region::{Place, column};
 
 /// Sides already joined with each other.
 pub(super) struct Unit {
@@ -107,10 +107,7 @@ impl Class {
         let mut found = Vec::new();
         for (side, at) in &self.members {
             if let Some((_, alias, _)) = unit.sides.iter().find(|(known, ..)| known == side) {
-                found.push(Column::new(
-                    Some(TableReference::bare(alias.as_str())),
-                    format!("c{at}"),
-                ));
+                found.push(column(alias, *at));
             }
         }
         found

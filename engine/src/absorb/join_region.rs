@@ -197,7 +197,7 @@ impl Absorber {
                 .columns()
                 .into_iter()
                 .enumerate()
-                .map(|(at, column)| Expr::Column(column).alias_qualified(Some(alias.as_str()), format!("c{at}")))
+                .map(|(at, old)| Expr::Column(old).alias_qualified(Some(alias.as_str()), column(&alias, at).name))
                 .collect();
             Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
         };

@@ -6,16 +6,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use datafusion::common::DFSchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
 
 use super::partial_aggregate::ignores_repetition;
-use super::region::{column, lost, replaced};
+use super::region::{column, lost, position, replaced};
 
 /// What lies between an aggregate and a part below it. Columns are named by the plan that gives them, which has a name of
-/// its own, and by position: `side7.c0`.
+/// its own, and by position.
 #[derive(Clone)]
 pub(super) struct Way<'a> {
     /// From above to below.
@@ -49,7 +49,7 @@ impl<'a> Way<'a> {
         self.calls.iter().filter(|call| !ignores_repetition(call))
     }
 
-    /// The same with `place(n)` for each column `name.cn`.
+    /// The same with `place(n)` for the column `n` of `name`.
     pub fn over(&self, name: &str, place: &dyn Fn(usize) -> Option<Expr>) -> Result<Self> {
         let mut over = |expr: &Expr| over(expr, name, place);
         Ok(Self {
@@ -83,7 +83,7 @@ impl Step<'_> {
                     .iter()
                     .map(|(l, r)| Ok((change(l)?, change(r)?)))
                     .collect::<Result<_>>()?,
-                filter: filter.as_ref().map(|filter| change(filter)).transpose()?,
+                filter: filter.as_ref().map(change).transpose()?,
             },
         })
     }
@@ -142,7 +142,7 @@ pub(super) fn named(expr: &Expr, sides: &[(&DFSchemaRef, &str)]) -> Result<Expr>
     })
 }
 
-/// `expr` with `place(n)` for each column `name.cn`; other columns stay.
+/// `expr` with `place(n)` for the column `n` of `name`; other columns stay.
 pub(super) fn over(expr: &Expr, name: &str, place: &dyn Fn(usize) -> Option<Expr>) -> Result<Expr> {
     let moved = expr.clone().transform_up(|part| {
         let at = match &part {
@@ -155,12 +155,6 @@ pub(super) fn over(expr: &Expr, name: &str, place: &dyn Fn(usize) -> Option<Expr
         }
     })?;
     Ok(moved.data)
-}
-
-/// Which column of `name` it is, if it is one.
-pub(super) fn position(used: &Column, name: &str) -> Option<usize> {
-    let is_of = used.relation.as_ref().is_some_and(|relation| relation.table() == name);
-    used.name.strip_prefix('c').filter(|_| is_of)?.parse().ok()
 }
 
 /// The columns of `name` in `expr`, in an order that does not change.

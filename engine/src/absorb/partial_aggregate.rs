@@ -190,7 +190,7 @@ fn or_else(count: &Expr, otherwise: i64) -> Result<Expr> {
 }
 
 /// Whether the expression is NULL where every column of it is.
-fn is_null_of_null(expr: &Expr) -> bool {
+pub(super) fn is_null_of_null(expr: &Expr) -> bool {
     match expr {
         Expr::Column(_) => true,
         Expr::Cast(cast) => is_null_of_null(&cast.expr),

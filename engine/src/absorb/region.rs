@@ -23,7 +23,7 @@ pub(super) struct Region {
     pub conditions: Vec<Expr>,
 }
 
-/// One side, its columns named `alias.c0`, `alias.c1`…
+/// One side, its columns named by `column`.
 pub(super) struct Side {
     pub alias: String,
     pub node: Option<Node>,
@@ -99,7 +99,7 @@ impl Region {
     pub fn place(&self, column: &Column) -> Option<Place> {
         let alias = column.relation.as_ref()?.table();
         let side = self.sides.iter().position(|side| side.alias == alias)?;
-        let at = column.name.strip_prefix('c')?.parse().ok()?;
+        let at = position(column, alias)?;
         (at < self.sides.get(side)?.width).then_some((side, at))
     }
 
@@ -287,8 +287,19 @@ pub(super) fn replaced(expr: &Expr, place: &dyn Fn(&Column) -> Option<Column>) -
     Ok(moved.data)
 }
 
+/// The name of a side's column: one that no other side has, for what finds columns by name alone.
 pub(super) fn column(alias: &str, at: usize) -> Column {
-    Column::new(Some(TableReference::bare(alias)), format!("c{at}"))
+    Column::new(Some(TableReference::bare(alias)), format!("{alias}c{at}"))
+}
+
+/// Which column of the side it is, if it is one.
+pub(super) fn position(column: &Column, alias: &str) -> Option<usize> {
+    let is_of = column
+        .relation
+        .as_ref()
+        .is_some_and(|relation| relation.table() == alias);
+    let rest = column.name.strip_prefix(alias).filter(|_| is_of)?;
+    rest.strip_prefix('c')?.parse().ok()
 }
 
 pub(super) fn lost() -> datafusion::error::DataFusionError {
