@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Join, LogicalPlan
 
 use super::absorb_plan::{Absorber, Node};
 use super::absorbed_table::AbsorbedTable;
-use super::join_way::{Step, Way, columns_of, is_opaque, named, over};
+use super::join_way::{Step, Way, columns_of, computes, is_opaque, named, over};
 use super::partial_aggregate::{Functions, TakenApart, ignores_repetition, is_null_of_null};
 use super::region::{column, lost, may_fail, position};
 use super::remote_plan::RemotePlan;
@@ -70,7 +70,7 @@ impl Absorber {
         match plan {
             LogicalPlan::SubqueryAlias(alias) => self.descend(&alias.input, name, way, aggregate),
             LogicalPlan::Filter(filter) => {
-                if is_opaque(&filter.predicate) {
+                if is_opaque(&filter.predicate) || may_fail(&filter.predicate) {
                     return Ok(None);
                 }
                 let predicate = named(&filter.predicate, &[(filter.input.schema(), name)])?;
@@ -130,7 +130,7 @@ impl Absorber {
         let is_given = if is_part_left { gives_left } else { gives_right };
         let is_mark = matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
         let mut conditions = join.filter.iter().chain(join.on.iter().flat_map(|(l, r)| [l, r]));
-        if is_mark || !is_given || conditions.any(is_opaque) {
+        if is_mark || !is_given || conditions.any(|expr| is_opaque(expr) || may_fail(expr)) {
             return Ok(None);
         }
         let (part, other) = if is_part_left {
@@ -138,6 +138,10 @@ impl Absorber {
         } else {
             (&join.right, &join.left)
         };
+        // Whether a side is read at all may depend on the other: what fails there must not, for being grouped here.
+        if computes(other) {
+            return Ok(None);
+        }
         // What is summed must be on this side: asked before anything is renamed.
         let count = join.left.schema().fields().len();
         let is_here = |at: &usize| !gives_left || !gives_right || (*at < count) == is_part_left;

@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
 
 use super::partial_aggregate::ignores_repetition;
-use super::region::{column, lost, position, replaced};
+use super::region::{column, lost, may_fail, position, replaced};
 
 /// What lies between an aggregate and a part below it. Columns are named by the plan that gives them, which has a name of
 /// its own, and by position.
@@ -129,6 +129,13 @@ pub(super) fn is_opaque(expr: &Expr) -> bool {
                     | Expr::OuterReferenceColumn(..)
             ))
     });
+    found.unwrap_or(true)
+}
+
+/// Whether something in the plan, scans apart, may fail.
+pub(super) fn computes(plan: &LogicalPlan) -> bool {
+    let may_fail_in = |node: &LogicalPlan| node.expressions().iter().any(may_fail);
+    let found = plan.exists(|node| Ok(!matches!(node, LogicalPlan::TableScan(_)) && may_fail_in(node)));
     found.unwrap_or(true)
 }
 
