@@ -17,9 +17,9 @@ use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, Join, LogicalPlan
 
 use super::absorb_plan::{Absorber, Node};
 use super::absorbed_table::AbsorbedTable;
-use super::join_way::{Step, Way, columns_of, computes, is_opaque, named, over};
+use super::join_way::{Step, Way, columns_of, computes, fails, is_opaque, named, over};
 use super::partial_aggregate::{Functions, TakenApart, ignores_repetition, is_null_of_null};
-use super::region::{column, lost, may_fail, position};
+use super::region::{column, lost, position};
 use super::remote_plan::RemotePlan;
 
 /// So many times fewer rows must leave the source, by its own figures.
@@ -70,7 +70,7 @@ impl Absorber {
         match plan {
             LogicalPlan::SubqueryAlias(alias) => self.descend(&alias.input, name, way, aggregate),
             LogicalPlan::Filter(filter) => {
-                if is_opaque(&filter.predicate) || may_fail(&filter.predicate) {
+                if is_opaque(&filter.predicate) || fails(&filter.predicate, &[filter.input.schema()]) {
                     return Ok(None);
                 }
                 let predicate = named(&filter.predicate, &[(filter.input.schema(), name)])?;
@@ -83,7 +83,7 @@ impl Absorber {
                 let stays = |expr: &Expr| {
                     let value = expr.clone().unalias();
                     is_opaque(expr)
-                        || !way.steps.is_empty() && may_fail(expr)
+                        || !way.steps.is_empty() && fails(expr, &[projection.input.schema()])
                         || way.is_optional && !is_null_of_null(&value)
                 };
                 if projection.expr.iter().any(stays) {
@@ -129,8 +129,9 @@ impl Absorber {
         let gives_right = !matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti);
         let is_given = if is_part_left { gives_left } else { gives_right };
         let is_mark = matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
+        let schemas = [join.left.schema(), join.right.schema()];
         let mut conditions = join.filter.iter().chain(join.on.iter().flat_map(|(l, r)| [l, r]));
-        if is_mark || !is_given || conditions.any(|expr| is_opaque(expr) || may_fail(expr)) {
+        if is_mark || !is_given || conditions.any(|expr| is_opaque(expr) || fails(expr, &schemas)) {
             return Ok(None);
         }
         let (part, other) = if is_part_left {

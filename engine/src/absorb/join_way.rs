@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::DFSchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, Filter, Join, LogicalPlan};
 
 use super::partial_aggregate::ignores_repetition;
-use super::region::{column, lost, may_fail, position, replaced};
+use super::region::{column, lost, may_fail, position, replaced, widens};
 
 /// What lies between an aggregate and a part below it. Columns are named by the plan that gives them, which has a name of
 /// its own, and by position.
@@ -134,9 +135,35 @@ pub(super) fn is_opaque(expr: &Expr) -> bool {
 
 /// Whether something in the plan, scans apart, may fail.
 pub(super) fn computes(plan: &LogicalPlan) -> bool {
-    let may_fail_in = |node: &LogicalPlan| node.expressions().iter().any(may_fail);
-    let found = plan.exists(|node| Ok(!matches!(node, LogicalPlan::TableScan(_)) && may_fail_in(node)));
+    let found = plan.exists(|node| {
+        let schemas: Vec<&DFSchemaRef> = node.inputs().into_iter().map(LogicalPlan::schema).collect();
+        let is_scan = matches!(node, LogicalPlan::TableScan(_));
+        Ok(!is_scan && node.expressions().iter().any(|expr| fails(expr, &schemas)))
+    });
     found.unwrap_or(true)
+}
+
+/// Whether an expression over the columns of `schemas` may fail.
+pub(super) fn fails(expr: &Expr, schemas: &[&DFSchemaRef]) -> bool {
+    let found = expr.exists(|part| {
+        let Expr::Cast(cast) = part else { return Ok(false) };
+        let from = schemas.iter().find_map(|schema| cast.expr.get_type(schema).ok());
+        Ok(!from.is_some_and(|from| holds(&from, cast.field.data_type())))
+    });
+    may_fail(expr) || found.unwrap_or(true)
+}
+
+/// Whether a cast between the types never fails.
+fn holds(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Decimal128(digits, scale), DataType::Decimal128(more, wider)) => {
+            let before = |digits: u8, scale: i8| i16::from(digits) - i16::from(scale);
+            wider >= scale && before(*more, *wider) >= before(*digits, *scale)
+        }
+        (_, DataType::Decimal128(digits, 0)) => from.is_integer() && *digits >= 20,
+        (_, DataType::Float64) => from.is_numeric(),
+        _ => from == to || widens(from, to),
+    }
 }
 
 /// `expr` over the columns of `sides`, each named by its side and position.

@@ -200,7 +200,7 @@ fn filters_may_fail(node: &Node) -> bool {
 }
 
 /// Whether every whole number of the one type is one of the other, which is another.
-fn widens(from: &DataType, to: &DataType) -> bool {
+pub(super) fn widens(from: &DataType, to: &DataType) -> bool {
     match to {
         DataType::Int64 => from.is_integer() && !matches!(from, DataType::Int64 | DataType::UInt64),
         DataType::Int32 => matches!(from, DataType::Int8 | DataType::Int16),
