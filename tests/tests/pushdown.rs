@@ -87,7 +87,143 @@ const CASES: &[Case] = &[
             ("accounting", 2, "SELECT count(*) * 3 FROM client"),
         ],
     },
+    // Totals by region: one row for each of the 1,229 accounts that have transactions.
+    Case {
+        user: "olga",
+        sql: "SELECT d.a3, sum(t.amount), count(*), avg(t.amount), min(t.date), max(t.balance) FROM settlement.trans t \
+              JOIN accounting.account a ON a.account_id = t.account_id JOIN accounting.district d ON d.a1 = a.district_id \
+              GROUP BY d.a3 ORDER BY d.a3",
+        fetched: &[
+            ("accounting", 1, "SELECT count(*) FROM account"),
+            ("settlement", 1, "SELECT count(DISTINCT c1) FROM trans"),
+        ],
+    },
+    Case {
+        user: "olga",
+        sql: "SELECT d.a3, count(*) FILTER (WHERE t.type = 'PRIJEM') AS credits, count(t.bank), sum(t.trans_id) FROM \
+              settlement.trans t, accounting.account a, accounting.district d \
+              WHERE a.account_id = t.account_id AND d.a1 = a.district_id AND a.frequency = 'POPLATEK TYDNE' \
+              GROUP BY d.a3 HAVING sum(t.amount) > 10000 ORDER BY credits DESC, d.a3 LIMIT 5",
+        fetched: &[
+            (
+                "accounting",
+                1,
+                "SELECT count(*) FROM account WHERE frequency = 'POPLATEK TYDNE'",
+            ),
+            (
+                "settlement",
+                1,
+                "SELECT count(DISTINCT c1) FROM trans WHERE c1 IN \
+                 (SELECT account_id FROM account WHERE frequency = 'POPLATEK TYDNE')",
+            ),
+        ],
+    },
+    // A key of the group that the source computes: one row for each account and month.
+    Case {
+        user: "olga",
+        sql: "SELECT extract(month FROM t.date) AS m, count(*), max(a.frequency) FROM settlement.trans t \
+              JOIN accounting.account a ON a.account_id = t.account_id GROUP BY 1 ORDER BY 1",
+        fetched: &[
+            ("accounting", 1, "SELECT count(*) FROM account"),
+            (
+                "settlement",
+                1,
+                "SELECT count(*) FROM (SELECT DISTINCT c1, substr(c2, 6, 2) FROM trans)",
+            ),
+        ],
+    },
+    // Clients of one district: their transactions, then one row for each account.
+    Case {
+        user: "olga",
+        sql: "SELECT c.client_id, t.trans_id, t.amount FROM accounting.client c JOIN accounting.disp p \
+              ON p.client_id = c.client_id JOIN settlement.trans t ON t.account_id = p.account_id \
+              WHERE c.district_id = 18 ORDER BY c.client_id, t.trans_id",
+        fetched: &[
+            ("accounting", 1, OF_DISTRICT),
+            (
+                "settlement",
+                1,
+                "SELECT count(*) FROM trans WHERE c1 IN (SELECT p.account_id FROM disp p \
+              JOIN client c ON c.client_id = p.client_id WHERE c.district_id = 18)",
+            ),
+        ],
+    },
+    Case {
+        user: "olga",
+        sql: "SELECT c.client_id, count(*), sum(t.amount) FROM accounting.client c JOIN accounting.disp p \
+              ON p.client_id = c.client_id JOIN settlement.trans t ON t.account_id = p.account_id \
+              WHERE c.district_id = 18 GROUP BY c.client_id ORDER BY c.client_id",
+        fetched: &[
+            ("accounting", 1, OF_DISTRICT),
+            (
+                "settlement",
+                1,
+                "SELECT count(DISTINCT c1) FROM trans WHERE c1 IN (SELECT p.account_id FROM disp p \
+              JOIN client c ON c.client_id = p.client_id WHERE c.district_id = 18)",
+            ),
+        ],
+    },
+    Case {
+        user: "olga",
+        sql: "SELECT t.trans_id, t.date, t.amount FROM accounting.client c JOIN accounting.disp p \
+              ON p.client_id = c.client_id JOIN settlement.trans t ON t.account_id = p.account_id \
+              WHERE c.client_id = 2 ORDER BY t.trans_id",
+        fetched: &[
+            ("accounting", 1, "SELECT count(*) FROM disp WHERE client_id = 2"),
+            (
+                "settlement",
+                1,
+                "SELECT count(*) FROM trans WHERE c1 IN (SELECT account_id FROM disp WHERE client_id = 2)",
+            ),
+        ],
+    },
+    // An account without transactions counts as one row and sums to nothing.
+    Case {
+        user: "olga",
+        sql: "SELECT a.district_id, count(*), count(t.trans_id), sum(t.amount), avg(t.amount), max(t.date) FROM \
+              accounting.account a LEFT JOIN settlement.trans t ON t.account_id = a.account_id \
+              GROUP BY a.district_id ORDER BY a.district_id",
+        fetched: &[
+            ("accounting", 1, "SELECT count(*) FROM account"),
+            ("settlement", 1, "SELECT count(DISTINCT c1) FROM trans"),
+        ],
+    },
+    Case {
+        user: "olga",
+        sql: "SELECT n, count(*) FROM (SELECT a.account_id, count(t.trans_id) AS n FROM accounting.account a \
+              LEFT JOIN settlement.trans t ON t.account_id = a.account_id AND t.type = 'PRIJEM' GROUP BY a.account_id) AS c \
+              GROUP BY n ORDER BY 2 DESC, 1 DESC",
+        fetched: &[
+            ("accounting", 1, "SELECT count(*) FROM account"),
+            (
+                "settlement",
+                1,
+                "SELECT count(DISTINCT c1) FROM trans WHERE c3 = 'PRIJEM'",
+            ),
+        ],
+    },
+    // Under a policy whose keys another source holds.
+    Case {
+        user: "petr",
+        sql: "SELECT a.frequency, count(*), sum(t.amount) FROM settlement.trans t \
+              JOIN accounting.account a ON a.account_id = t.account_id GROUP BY a.frequency ORDER BY a.frequency",
+        fetched: &[
+            ("settlement", 1, "SELECT count(DISTINCT c1) FROM trans"),
+            ("accounting", 4, "SELECT count(*) * 4 FROM client"),
+        ],
+    },
+    // Without groups: of no row the count is none.
+    Case {
+        user: "olga",
+        sql: "SELECT count(*), sum(t.amount), min(t.date) FROM accounting.account a \
+              JOIN settlement.trans t ON t.account_id = a.account_id WHERE a.frequency = 'never'",
+        fetched: &[("accounting", 1, "SELECT 0"), ("settlement", 1, "SELECT 0")],
+    },
 ];
+
+/// The accounts of the clients of a district.
+const OF_DISTRICT: &str =
+    "SELECT count(*) FROM disp p JOIN client c ON c.client_id = p.client_id WHERE c.district_id = 18";
 
 async fn engine(bank: &caliber_testkit::Bank, pushdown: bool) -> Result<Arc<Engine>> {
     let accounting = bank.accounting_db.to_str().context("a path that is not UTF-8")?;
@@ -131,6 +267,7 @@ async fn inv5_only_what_the_answer_needs_leaves_a_source() -> Result<()> {
     };
     let local_bank = local_copy::load(&bank.project.join(".."))?;
     let (pushed, local) = (engine(bank, true).await?, engine(bank, false).await?);
+    let mut wrong: Vec<String> = Vec::new();
     for case in CASES {
         let (answer, counts) = ask(&pushed, case.user, case.sql).await.with_context(|| case.sql)?;
         let (wanted, _) = ask(&local, case.user, case.sql).await.with_context(|| case.sql)?;
@@ -140,12 +277,14 @@ async fn inv5_only_what_the_answer_needs_leaves_a_source() -> Result<()> {
             let (_, most, sql) = expected.with_context(|| format!("{}: asks {source}", case.sql))?;
             let enough: i64 = local_bank.query_row(sql, [], |row| row.get(0)).context(*sql)?;
             let enough = u64::try_from(enough)?;
-            ensure!(
-                statements <= most && *rows <= enough,
-                "{}: {source}: {statements} statements, {rows} rows; {most} and {enough} are enough",
-                case.sql
-            );
+            if statements > most || *rows > enough {
+                wrong.push(format!(
+                    "{}: {source}: {statements} statements, {rows} rows; {most} and {enough} are enough",
+                    case.sql
+                ));
+            }
         }
     }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use caliber_connector_spi::JoinKind;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Dependency, JoinType, NullEquality, TableReference};
+use datafusion::common::{DFSchema, Dependency, JoinType, NullEquality, TableReference};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
@@ -73,6 +73,14 @@ impl Node {
                     statistics_requests: BTreeSet::new(),
                 })
             }
+        }
+    }
+
+    /// Its columns.
+    pub fn schema(&self) -> &DFSchema {
+        match self {
+            Node::Remote(remote) => &remote.schema,
+            Node::Local(plan) => plan.schema(),
         }
     }
 
@@ -280,7 +288,8 @@ impl Absorber {
         }
         let mut local = aggregate.clone();
         local.input = Arc::new(input.sealed());
-        Ok(Node::Local(LogicalPlan::Aggregate(local)))
+        let grouped = self.group_before_joins(&local)?;
+        Ok(Node::Local(grouped.unwrap_or(LogicalPlan::Aggregate(local))))
     }
 
     /// A join of `left` and `right` that is not inner.

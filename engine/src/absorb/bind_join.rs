@@ -19,6 +19,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, PhysicalExpr};
 
 use super::absorbed_scan::{AbsorbedScanExec, is_single};
@@ -214,10 +215,13 @@ fn place(
         };
         return below.map_or(Ok(None), |below| in_child(plan, 0, below, few, bind));
     }
-    if plan.downcast_ref::<RepartitionExec>().is_some()
+    let keeps_all = plan.downcast_ref::<RepartitionExec>().is_some()
         || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
         || plan.downcast_ref::<CooperativeExec>().is_some()
-    {
+        || plan
+            .downcast_ref::<SortExec>()
+            .is_some_and(|sort| sort.fetch().is_none());
+    if keeps_all {
         return in_child(plan, 0, column, few, bind);
     }
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {

@@ -2,10 +2,12 @@
 //!
 //! Owns: selectivities. Never: decides whether an answer is right; every plan is right whatever is guessed here.
 
-use caliber_connector_spi::{Comparison, Expr as Remote, RemoteTable};
+use caliber_connector_spi::{Comparison, DatePart, Expr as Remote, RemoteTable};
 
 /// Rows of a table that its source does not estimate.
 const UNKNOWN_ROWS: f64 = 10_000.0;
+/// Years that the dates of a column lie in.
+const YEARS: f64 = 10.0;
 
 /// The guessed size of a relation.
 #[derive(Clone, Debug)]
@@ -40,6 +42,25 @@ pub(crate) fn of_table(table: &RemoteTable) -> Estimate {
 }
 
 impl Estimate {
+    /// How many different values an expression may have, where that is known.
+    pub fn values_of(&self, expr: &Remote) -> Option<f64> {
+        let column = |expr: &Remote| expr.as_column().and_then(|at| self.distinct.get(at)).copied();
+        let (expr, most) = match expr {
+            Remote::DatePart { part, expr } => match part {
+                DatePart::Quarter => (&**expr, 4.0),
+                DatePart::Month => (&**expr, 12.0),
+                DatePart::Day => (&**expr, 31.0),
+                DatePart::Year => (&**expr, YEARS),
+            },
+            other => (other, f64::INFINITY),
+        };
+        match column(expr) {
+            Some(distinct) => Some(distinct.min(most)),
+            None if most.is_finite() => Some(most),
+            None => None,
+        }
+    }
+
     /// Rows for which `predicate` is TRUE.
     pub fn filtered(&self, predicate: &Remote) -> f64 {
         (self.rows * self.selectivity(predicate)).max(1.0)

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use datafusion::common::{Column, TableReference};
 
 use super::absorb_plan::Node;
-use super::region::Place;
+use super::region::{Place, column};
 
 /// Sides already joined with each other.
 pub(super) struct Unit {
@@ -62,10 +62,7 @@ impl Unit {
     }
 
     fn width(&self) -> usize {
-        match &self.node {
-            Node::Remote(remote) => remote.schema.fields().len(),
-            Node::Local(plan) => plan.schema().fields().len(),
-        }
+        self.node.schema().fields().len()
     }
 
     fn position(&self, place: Place) -> Option<usize> {
@@ -110,10 +107,7 @@ impl Class {
         let mut found = Vec::new();
         for (side, at) in &self.members {
             if let Some((_, alias, _)) = unit.sides.iter().find(|(known, ..)| known == side) {
-                found.push(Column::new(
-                    Some(TableReference::bare(alias.as_str())),
-                    format!("c{at}"),
-                ));
+                found.push(column(alias, *at));
             }
         }
         found

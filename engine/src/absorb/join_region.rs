@@ -13,7 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Oper
 
 use super::absorb_plan::{Absorber, Node, is_inner};
 use super::join_order::{Class, Unit, order, shared};
-use super::region::{Existence, Region, Side, column, leads_to_join, lost, plain, replaced};
+use super::region::{Existence, Region, Side, column, equal, leads_to_join, lost, plain, replaced};
 use super::remote_plan::RemotePlan;
 
 impl Absorber {
@@ -188,7 +188,7 @@ impl Absorber {
     }
 
     /// `node` with its columns named after a new alias.
-    fn named(&mut self, node: Node) -> Result<(String, Node)> {
+    pub(super) fn named(&mut self, node: Node) -> Result<(String, Node)> {
         let alias = format!("side{}", self.aliases);
         self.aliases += 1;
         let rename = |plan: LogicalPlan| -> Result<LogicalPlan> {
@@ -197,7 +197,7 @@ impl Absorber {
                 .columns()
                 .into_iter()
                 .enumerate()
-                .map(|(at, column)| Expr::Column(column).alias_qualified(Some(alias.as_str()), format!("c{at}")))
+                .map(|(at, old)| Expr::Column(old).alias_qualified(Some(alias.as_str()), column(&alias, at).name))
                 .collect();
             Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
         };
@@ -251,11 +251,8 @@ impl Absorber {
         for class in classes {
             let mut columns = class.columns_in(unit);
             let Some(first) = columns.pop() else { continue };
-            conditions.extend(
-                columns
-                    .into_iter()
-                    .map(|other| Expr::Column(first.clone()).eq(Expr::Column(other))),
-            );
+            let schema = unit.node.schema();
+            conditions.extend(columns.iter().map(|other| equal((&first, schema), (other, schema))));
         }
         let Some(predicate) = conjunction(conditions) else {
             return Ok(());
@@ -401,7 +398,7 @@ fn applicable(a: &Unit, b: &Unit, classes: &[Class], conditions: &[Expr]) -> (Ve
         .into_iter()
         .filter_map(|(class, _)| {
             let (left, right) = (class.columns_in(a).pop()?, class.columns_in(b).pop()?);
-            Some(Expr::Column(left).eq(Expr::Column(right)))
+            Some(equal((&left, a.node.schema()), (&right, b.node.schema())))
         })
         .collect();
     let mut rest = Vec::new();

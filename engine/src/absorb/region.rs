@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, TableReference};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, TableReference};
 use datafusion::error::Result;
-use datafusion::logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, Operator, cast};
 
 use super::absorb_plan::{Node, is_inner};
 use crate::EngineError;
@@ -22,7 +23,7 @@ pub(super) struct Region {
     pub conditions: Vec<Expr>,
 }
 
-/// One side, its columns named `alias.c0`, `alias.c1`…
+/// One side, its columns named by `column`.
 pub(super) struct Side {
     pub alias: String,
     pub node: Option<Node>,
@@ -98,7 +99,7 @@ impl Region {
     pub fn place(&self, column: &Column) -> Option<Place> {
         let alias = column.relation.as_ref()?.table();
         let side = self.sides.iter().position(|side| side.alias == alias)?;
-        let at = column.name.strip_prefix('c')?.parse().ok()?;
+        let at = position(column, alias)?;
         (at < self.sides.get(side)?.width).then_some((side, at))
     }
 
@@ -139,10 +140,9 @@ impl Region {
             op: Operator::Eq,
             right,
         }) = &condition
-            && let (Expr::Column(l), Expr::Column(r)) = (&**left, &**right)
-            && let (Some(l), Some(r)) = (self.place(l), self.place(r))
-            && self.type_of(l).is_some()
-            && self.type_of(l) == self.type_of(r)
+            && let (Some(l), Some(r)) = (self.equated(left), self.equated(right))
+            && let (Some(left), Some(right)) = (self.type_of(l), self.type_of(r))
+            && (left == right || common(&left, &right).is_some())
         {
             let mut class = BTreeSet::from([l, r]);
             self.classes.retain(|known| {
@@ -158,13 +158,24 @@ impl Region {
         self.conditions.push(condition);
     }
 
-    fn type_of(&self, place: Place) -> Option<arrow::datatypes::DataType> {
+    /// The column that an equation is about, widened or not: whole numbers are equal or not, whatever they are kept in.
+    fn equated(&self, expr: &Expr) -> Option<Place> {
+        match expr {
+            Expr::Column(column) => self.place(column),
+            Expr::Cast(cast) => {
+                let place = plain(&cast.expr).and_then(|column| self.place(column))?;
+                widens(&self.type_of(place)?, cast.field.data_type()).then_some(place)
+            }
+            _ => None,
+        }
+    }
+
+    fn type_of(&self, place: Place) -> Option<DataType> {
         let node = self.sides.get(place.0)?.node.as_ref()?;
-        let schema = match node {
-            Node::Remote(remote) => &remote.schema,
-            Node::Local(plan) => plan.schema(),
-        };
-        schema.fields().get(place.1).map(|field| field.data_type().clone())
+        node.schema()
+            .fields()
+            .get(place.1)
+            .map(|field| field.data_type().clone())
     }
 
     /// The parts of another region.
@@ -188,8 +199,44 @@ fn filters_may_fail(node: &Node) -> bool {
     found.unwrap_or(true)
 }
 
+/// Whether every whole number of the one type is one of the other, which is another.
+pub(super) fn widens(from: &DataType, to: &DataType) -> bool {
+    match to {
+        DataType::Int64 => from.is_integer() && !matches!(from, DataType::Int64 | DataType::UInt64),
+        DataType::Int32 => matches!(from, DataType::Int8 | DataType::Int16),
+        DataType::Int16 => *from == DataType::Int8,
+        _ => false,
+    }
+}
+
+/// The least type that holds the whole numbers of two.
+fn common(one: &DataType, other: &DataType) -> Option<DataType> {
+    let types = [one.clone(), other.clone(), DataType::Int64];
+    let holds = |it: &DataType| [one, other].into_iter().all(|from| from == it || widens(from, it));
+    types.into_iter().find(|it| it.is_integer() && holds(it))
+}
+
+/// That two columns of a class are equal, each with the schema it is in.
+pub(super) fn equal(left: (&Column, &DFSchema), right: (&Column, &DFSchema)) -> Expr {
+    let type_of = |(column, schema): (&Column, &DFSchema)| {
+        let at = schema.maybe_index_of_column(column)?;
+        Some(schema.field(at).data_type().clone())
+    };
+    let (l, r) = (Expr::Column(left.0.clone()), Expr::Column(right.0.clone()));
+    let (Some(one), Some(other)) = (type_of(left), type_of(right)) else {
+        return l.eq(r);
+    };
+    match common(&one, &other).filter(|_| one != other) {
+        Some(wide) => {
+            let widened = |expr: Expr, own: &DataType| if *own == wide { expr } else { cast(expr, wide.clone()) };
+            widened(l, &one).eq(widened(r, &other))
+        }
+        None => l.eq(r),
+    }
+}
+
 /// Whether an expression computes: comparisons do not fail, what is compared may.
-fn may_fail(expr: &Expr) -> bool {
+pub(super) fn may_fail(expr: &Expr) -> bool {
     let found = expr.exists(|part| {
         Ok(match part {
             Expr::ScalarFunction(_) | Expr::TryCast(_) | Expr::Negative(_) => true,
@@ -240,8 +287,19 @@ pub(super) fn replaced(expr: &Expr, place: &dyn Fn(&Column) -> Option<Column>) -
     Ok(moved.data)
 }
 
+/// The name of a side's column: one that no other side has, for what finds columns by name alone.
 pub(super) fn column(alias: &str, at: usize) -> Column {
-    Column::new(Some(TableReference::bare(alias)), format!("c{at}"))
+    Column::new(Some(TableReference::bare(alias)), format!("{alias}c{at}"))
+}
+
+/// Which column of the side it is, if it is one.
+pub(super) fn position(column: &Column, alias: &str) -> Option<usize> {
+    let is_of = column
+        .relation
+        .as_ref()
+        .is_some_and(|relation| relation.table() == alias);
+    let rest = column.name.strip_prefix(alias).filter(|_| is_of)?;
+    rest.strip_prefix('c')?.parse().ok()
 }
 
 pub(super) fn lost() -> datafusion::error::DataFusionError {

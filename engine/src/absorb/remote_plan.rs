@@ -188,10 +188,7 @@ impl RemotePlan {
         let count = grouped.len();
         let mut distinct: Vec<f64> = grouped
             .iter()
-            .map(|key| {
-                let known = key.as_column().and_then(|at| self.estimate.distinct.get(at));
-                known.copied().unwrap_or(100.0)
-            })
+            .map(|key| self.estimate.values_of(key).unwrap_or(100.0))
             .collect();
         let rows = distinct.iter().product::<f64>().min(self.estimate.rows).max(1.0);
         distinct.extend(aggregates.iter().map(|_| rows));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{AggregateFunction as Call, AggregateFunctionParams};
 use datafusion::logical_expr::{Aggregate, AggregateUDF, Expr, ExprSchemable, LogicalPlan, Projection, cast};
@@ -33,7 +34,7 @@ pub(crate) fn split_averages(input: &RemotePlan, aggregate: &Aggregate) -> Resul
     let mut outputs = Vec::with_capacity(aggregate.aggr_expr.len());
     let mut is_split = false;
     for call in &aggregate.aggr_expr {
-        outputs.push(match parts(call, aggregate.input.as_ref(), &sum, &count)? {
+        outputs.push(match parts(call, aggregate.input.schema(), &sum, &count)? {
             Some((sum, count)) => {
                 is_split = true;
                 (place(sum), Some(place(count)))
@@ -69,9 +70,9 @@ pub(crate) fn split_averages(input: &RemotePlan, aggregate: &Aggregate) -> Resul
 }
 
 /// The sum and the count of an average over decimals or whole numbers.
-fn parts(
+pub(super) fn parts(
     call: &Expr,
-    input: &LogicalPlan,
+    schema: &DFSchema,
     sum: &Arc<AggregateUDF>,
     count: &Arc<AggregateUDF>,
 ) -> Result<Option<(Expr, Expr)>> {
@@ -84,9 +85,9 @@ fn parts(
     if func.name() != "avg" || params.distinct || !params.order_by.is_empty() || params.null_treatment.is_some() {
         return Ok(None);
     }
-    let summed = match (argument.get_type(input.schema())?, argument) {
+    let summed = match (argument.get_type(schema)?, argument) {
         (DataType::Decimal128(..), _) => argument.clone(),
-        (DataType::Float64, Expr::Cast(inner)) if inner.expr.get_type(input.schema())?.is_integer() => {
+        (DataType::Float64, Expr::Cast(inner)) if inner.expr.get_type(schema)?.is_integer() => {
             cast(inner.expr.as_ref().clone(), DataType::Decimal128(20, 0))
         }
         _ => return Ok(None),

@@ -23,12 +23,23 @@ use datafusion::logical_expr::{
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CheckedSum {
     inner: Arc<AggregateUDF>,
+    /// The type of a sum of sums; that of its argument's sum where there is none.
+    result: Option<DataType>,
 }
 
 impl CheckedSum {
     /// The same function, checked.
     pub(crate) fn wrap(inner: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
-        Arc::new(AggregateUDF::new_from_impl(Self { inner }))
+        Arc::new(AggregateUDF::new_from_impl(Self { inner, result: None }))
+    }
+
+    /// `sum` for sums that were made elsewhere of parts of what is summed: `result` is the type of the whole, so that it fails
+    /// where one sum over everything would, whatever wider type the parts have. Their scale is that of the whole.
+    pub(crate) fn of_sums(sum: &Arc<AggregateUDF>, result: DataType) -> Arc<AggregateUDF> {
+        Arc::new(AggregateUDF::new_from_impl(Self {
+            inner: Arc::clone(sum),
+            result: Some(result),
+        }))
     }
 }
 
@@ -59,7 +70,10 @@ impl AggregateUDFImpl for CheckedSum {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arguments)
+        match &self.result {
+            Some(result) => Ok(result.clone()),
+            None => self.inner.return_type(arguments),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -505,5 +519,27 @@ mod tests {
         );
         sums.update_batch(&[values], &[0, 0, 0, 0], None, 1).unwrap();
         assert!(sums.evaluate(EmitTo::All).is_err());
+    }
+
+    #[test]
+    fn a_sum_of_sums_fails_by_the_whole_and_not_by_a_part() {
+        let total = |parts: Vec<i128>| -> Result<ScalarValue> {
+            let parts = Decimal128Array::from(parts).with_precision_and_scale(30, 0).unwrap();
+            let mut sum = Sum::new(DataType::Int64);
+            sum.update_batch(&[Arc::new(parts)])?;
+            sum.evaluate()
+        };
+        let most = i128::from(i64::MAX);
+        assert_eq!(
+            total(vec![most * 9, -most * 8]).unwrap(),
+            ScalarValue::Int64(Some(i64::MAX))
+        );
+        assert!(total(vec![most, 1]).is_err());
+        let of_sums = CheckedSum::of_sums(
+            &datafusion::functions_aggregate::sum::sum_udaf(),
+            DataType::Decimal128(22, 2),
+        );
+        let given = of_sums.return_type(&[DataType::Decimal128(22, 2)]).unwrap();
+        assert_eq!(given, DataType::Decimal128(22, 2));
     }
 }
