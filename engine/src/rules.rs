@@ -16,6 +16,7 @@ use crate::evaluate::bound_calls::BoundCalls;
 use crate::evaluate::bound_unnest::BoundUnnest;
 use crate::evaluate::check_overflow::CheckOverflow;
 use crate::evaluate::execute_once::ExecuteLeftOnce;
+use crate::evaluate::yield_often::yield_often;
 use crate::govern::require_governed::RequireGovernedScan;
 
 /// DataFusion's own, then checked arithmetic and bounded calls, which need the types that coercion found. Nothing of policy is needed
@@ -51,17 +52,18 @@ pub(crate) fn physical_rules(pushdown: bool) -> Vec<Arc<dyn PhysicalOptimizerRul
     rules
 }
 
-/// What is done to a plan each time before it runs, a kept one too: joins are bound to what is gathered in this run alone,
-/// and the check is made again.
+/// What is done to a plan each time before it runs, a kept one too: joins pause now and then and are bound to what is
+/// gathered in this run alone, and the check is made again.
 pub(crate) fn ready(
     plan: Arc<dyn ExecutionPlan>,
     options: &ConfigOptions,
     pushdown: bool,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let pausing = yield_often(plan)?;
     let bound = if pushdown {
-        BindJoins.optimize(plan, options)?
+        BindJoins.optimize(pausing, options)?
     } else {
-        plan
+        pausing
     };
     RequireGovernedScan.optimize(bound, options)
 }

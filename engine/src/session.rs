@@ -356,6 +356,12 @@ pub(crate) fn base_state(catalog: &str, options: &EngineOptions) -> SessionState
     settings.sql_parser.map_string_types_to_utf8view = false;
     settings.sql_parser.collect_spans = true;
     settings.explain.show_statistics = false;
+    // Keys travel to sources (`absorb/bind_join.rs`). A filter that changes while a plan runs would outlive the run in a plan
+    // that is kept.
+    settings.optimizer.enable_dynamic_filter_pushdown = false;
+    settings.optimizer.enable_join_dynamic_filter_pushdown = false;
+    settings.optimizer.enable_topk_dynamic_filter_pushdown = false;
+    settings.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     settings.execution.time_zone = Some("+00:00".to_owned());
     settings.execution.enable_recursive_ctes = false;
     // DataFusion's two ideas of what may be NULL differ (`DISTINCT flag IS TRUE`); on the wire every column may be.

@@ -96,10 +96,31 @@ async fn inv6_memory_is_bounded() -> Result<()> {
     ensure!(failure(&session, sql).await? == "LIM002");
     ensure!(failure(&session, "SELECT length(repeat('x', 2000000000))").await? == "LIM002");
     // A nested-loop join whose left side does not fit: DataFusion's own way out executes that side twice and panics.
-    let sql = "SELECT count(*) FROM shop.n a, shop.n b, shop.n c, shop.n d WHERE a.id + b.id + c.id > d.id";
-    ensure!(failure(&session, sql).await? == "LIM002");
+    let side = "SELECT a.id + b.id + c.id AS s FROM shop.n a, shop.n b, shop.n c";
+    let sql = format!("SELECT count(*) FROM ({side}) AS x, ({side}) AS y WHERE x.s > y.s");
+    ensure!(failure(&session, &sql).await? == "LIM002");
     // The next statement is not harmed.
     ensure!(ask(&session, "SELECT count(*) FROM shop.n").await? == [["1000"]]);
+    Ok(())
+}
+
+/// A join that computes for days is stopped like any other.
+#[tokio::test]
+async fn inv10_a_join_that_only_computes_meets_its_deadline() -> Result<()> {
+    let (_folder, session) = bounded(EngineOptions::default(), "2s", "64MiB").await?;
+    let begun = std::time::Instant::now();
+    for sql in [
+        "SELECT count(*) FROM shop.n a, shop.n b, shop.n c, shop.n d WHERE a.id + b.id + c.id > d.id",
+        "SELECT count(*) FROM shop.n a, shop.n b, shop.n c, shop.n d, shop.n e",
+    ] {
+        let code = failure(&session, sql).await?;
+        ensure!(code == "LIM004", "{code}: {sql}");
+    }
+    ensure!(
+        begun.elapsed() < std::time::Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
     Ok(())
 }
 

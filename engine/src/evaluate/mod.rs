@@ -12,3 +12,4 @@ pub(crate) mod check_overflow;
 pub(crate) mod checked_sum;
 pub(crate) mod execute_once;
 pub(crate) mod spread_literals;
+pub(crate) mod yield_often;
