@@ -11,7 +11,8 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::ScalarFunctionExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+    BinaryExpr, CaseExpr, CastExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr,
+    Literal, NotExpr,
 };
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
@@ -76,6 +77,8 @@ fn cannot_fail(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
         || expr.downcast_ref::<IsNotNullExpr>().is_some()
         || expr.downcast_ref::<NotExpr>().is_some()
         || expr.downcast_ref::<InListExpr>().is_some()
+        // A sort's own: what it holds by then is of the order's keys.
+        || expr.downcast_ref::<DynamicFilterPhysicalExpr>().is_some()
         || expr.downcast_ref::<CaseExpr>().is_some()
         || expr
             .downcast_ref::<LikeExpr>()
