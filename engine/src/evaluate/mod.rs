@@ -11,5 +11,6 @@ pub(crate) mod bounded_gathering;
 pub(crate) mod calendar_trunc;
 pub(crate) mod check_overflow;
 pub(crate) mod checked_sum;
+pub(crate) mod distinct_groups;
 pub(crate) mod execute_once;
 pub(crate) mod spread_literals;

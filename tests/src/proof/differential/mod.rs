@@ -151,6 +151,8 @@ pub struct Report {
     failed: u64,
     /// Queries that are not planned, and compare nothing.
     unplanned: u64,
+    /// Queries that break off inside DataFusion both ways.
+    broken: u64,
     work: BTreeMap<&'static str, u64>,
     features: BTreeMap<&'static str, u64>,
     seed: u64,
@@ -164,6 +166,7 @@ impl Report {
         self.with_rows += u64::from(compared.has_rows);
         self.failed += u64::from(!compared.failed.is_empty());
         self.unplanned += u64::from(compared.failed.contains(&Class::Planning));
+        self.broken += u64::from(compared.failed.contains(&Class::Defect));
         self.pushed += u64::from(is_more_than_a_read(&compared.work));
         for kind in compared.work {
             *self.work.entry(kind).or_default() += 1;
@@ -198,6 +201,8 @@ impl Report {
             unplanned <= 2.0,
             "{unplanned:.1} % of the queries are not planned, and compare nothing"
         );
+        let broken = self.percent(self.broken);
+        ensure!(broken <= 0.2, "{broken:.2} % of the queries break off both ways");
         if self.queries >= QUERIES_FOR_FEATURES {
             let missing: Vec<&str> = FEATURES
                 .iter()
@@ -232,7 +237,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "features: {}\ndifferential: {} queries, {} runs, {} differences, {:.1} % push more than a read ({}), \
-             {:.1} % return rows, {:.1} % fail, {:.2} % not planned, {} s, seed {}",
+             {:.1} % return rows, {:.1} % fail, {:.2} % not planned, {:.2} % break off, {} s, seed {}",
             features.join(", "),
             self.queries,
             self.runs,
@@ -242,6 +247,7 @@ impl fmt::Display for Report {
             self.percent(self.with_rows),
             self.percent(self.failed),
             self.percent(self.unplanned),
+            self.percent(self.broken),
             self.time.as_secs(),
             self.seed
         )
@@ -250,6 +256,13 @@ impl fmt::Display for Report {
 
 /// Runs the task.
 pub async fn run(words: &[String]) -> Result<()> {
+    if let [seed, number, sql, statement] = words
+        && (seed.as_str(), sql.as_str()) == ("--seed", "--sql")
+    {
+        let world = World::open(number.parse()?, "differential").await?;
+        say(&world.show(statement).await?);
+        return Ok(());
+    }
     let options = Options::parse(words)?;
     differential(&options, "differential").await?.holds()
 }

@@ -133,6 +133,21 @@ impl World {
         Ok(compared)
     }
 
+    /// One statement both ways, as one who sees everything: the answers, what was sent, the plans.
+    pub async fn show(&self, sql: &str) -> Result<String> {
+        let both = Both {
+            pushed: run(&self.pushed.whole, sql, &[]).await?,
+            local: run(&self.local.whole, sql, &[]).await?,
+            is_whole: false,
+        };
+        let mut text = both.to_string();
+        for session in [&self.pushed.whole, &self.local.whole] {
+            let plan = session.explain(sql, true).await;
+            text.push_str(&format!("\n{}", plan.unwrap_or_else(|error| error.message)));
+        }
+        Ok(text)
+    }
+
     async fn both(&self, is_part: bool, statement: &Statement, asked: &Query, values: Values<'_>) -> Result<Both> {
         let mut whole = asked.clone();
         // What a limit leaves open is decided with all rows at hand.
@@ -144,10 +159,17 @@ impl World {
             false => (&self.pushed.whole, &self.local.whole),
         };
         let (pushed_sql, local_sql) = (asked.text(Reader::Governed), whole.text(Reader::Governed));
-        let (pushed, local) = tokio::join!(run(pushed, &pushed_sql, values), run(local, &local_sql, values));
+        let (found, wanted) = tokio::join!(run(pushed, &pushed_sql, values), run(local, &local_sql, values));
+        let (pushed, mut wanted) = (found?, wanted?);
+        let is_whole = wanted.outcome.class().is_none();
+        // What fails beyond the limit need not fail within it.
+        if !is_whole && pushed_sql != local_sql {
+            wanted = run(local, &pushed_sql, values).await?;
+        }
         Ok(Both {
-            pushed: pushed?,
-            local: local?,
+            pushed,
+            local: wanted,
+            is_whole,
         })
     }
 
@@ -210,6 +232,8 @@ fn is_open(statement: &Statement, asked: &Query) -> bool {
 struct Both {
     pushed: Answer,
     local: Answer,
+    /// Whether the local answer is that without the limit, where that matters.
+    is_whole: bool,
 }
 
 impl Both {
@@ -238,6 +262,9 @@ impl Both {
         if !is_open(statement, asked) {
             return same_order(rows, wanted, keys) && rows.len() == wanted.len() && is_within(rows, wanted);
         }
+        if !self.is_whole {
+            return same_order(rows, wanted, keys) && rows.len() == wanted.len();
+        }
         let offset = asked.offset.unwrap_or_default().min(wanted.len());
         let limit = asked.limit.unwrap_or(usize::MAX);
         let first = wanted.get(offset..).unwrap_or_default();
@@ -245,12 +272,12 @@ impl Both {
     }
 }
 
-/// Whether both failed for the same reason, and none of ours.
+/// Whether both failed with one code.
 fn same_error(one: &Outcome, other: &Outcome) -> bool {
     match (one, other) {
-        (Outcome::Failed(class, one), Outcome::Failed(_, other)) => {
+        (Outcome::Failed(_, one), Outcome::Failed(_, other)) => {
             let code = |text: &str| text.split(':').next().map(str::to_owned);
-            *class != Class::Defect && code(one) == code(other)
+            code(one) == code(other)
         }
         _ => false,
     }
@@ -277,7 +304,7 @@ fn is_within(rows: &[Vec<String>], wanted: &[Vec<String>]) -> bool {
 
 impl std::fmt::Display for Both {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { pushed, local } = self;
+        let Self { pushed, local, .. } = self;
         write!(f, "  pushed {}\n  local {}", pushed.outcome, local.outcome)?;
         for (source, text) in &pushed.statements {
             write!(f, "\n  sent to {source}: {text}")?;
