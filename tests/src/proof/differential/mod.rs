@@ -3,13 +3,14 @@
 //! Owns: the task `differential`, its counts and what they must reach. Never: an expectation copied from the output
 //! under test.
 //!
-//! `data` draws the rows, `constant` spells values, `generate` and `expressions` draw a query as the fuzzer's `ast`,
+//! `data` draws the rows, `constant` spells values, `generate`, `grouping` and `expressions` draw a query as the fuzzer's `ast`,
 //! `world` runs it both ways and compares, `pushed` sees what was sent.
 
 mod constant;
 mod data;
 mod expressions;
 mod generate;
+mod grouping;
 mod pushed;
 mod world;
 
