@@ -94,7 +94,7 @@ const WORK: &[(&str, f64)] = &[
     ("aggregates", 10.0),
     ("orders", 3.0),
     ("limits", 3.0),
-    ("unions", 0.5),
+    ("unions", 0.1),
     ("keys", 3.0),
     ("subqueries", 0.1),
     ("conditions", 30.0),
@@ -199,7 +199,7 @@ impl Report {
         ensure!(with_rows >= 50.0, "only {with_rows:.1} % of the queries return rows");
         let unplanned = self.percent(self.unplanned);
         ensure!(
-            unplanned <= 2.0,
+            unplanned <= 3.0,
             "{unplanned:.1} % of the queries are not planned, and compare nothing"
         );
         let broken = self.percent(self.broken);
