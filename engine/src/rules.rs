@@ -15,6 +15,7 @@ use crate::absorb::bind_join::{BindJoins, BuildOnFewer};
 use crate::evaluate::bound_calls::BoundCalls;
 use crate::evaluate::bound_unnest::BoundUnnest;
 use crate::evaluate::check_overflow::CheckOverflow;
+use crate::evaluate::distinct_groups::DistinctGroups;
 use crate::evaluate::execute_once::ExecuteLeftOnce;
 use crate::evaluate::yield_often::yield_often;
 use crate::govern::require_governed::RequireGovernedScan;
@@ -28,16 +29,24 @@ pub(crate) fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules
 }
 
-/// DataFusion's own. They see a governed table as an opaque scan that takes leakproof predicates and nothing else, so
-/// their order cannot move an expression of the user's below policy.
+/// DataFusion's own, but one. They see a governed table as an opaque scan that takes leakproof predicates and nothing else,
+/// so their order cannot move an expression of the user's below policy.
+///
+/// Left out: `eliminate_duplicated_expr` drops a key of ORDER BY that an earlier one determines, and believes so of a key of
+/// a table whose rows a join has multiplied, or a left join has made NULL (DataFusion 55). Twins of a key cost little.
 pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    Optimizer::new().rules
+    let mut rules = Optimizer::new().rules;
+    rules.retain(|rule| rule.name() != "eliminate_duplicated_expr");
+    DistinctGroups::among(rules)
 }
 
-/// DataFusion's own; then ours, which mend a join and an unnest of DataFusion's; and last the check: whatever the others
-/// made, a plan with an ungoverned scan is none (INV-1).
+/// DataFusion's own, but one; then ours, which mend a join and an unnest of DataFusion's; and last the check: whatever the
+/// others made, a plan with an ungoverned scan is none (INV-1).
+///
+/// Left out: `LimitAggregation` panics where what is grouped or ordered by holds a NaN (DataFusion 55).
 pub(crate) fn physical_rules(pushdown: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| rule.name() != "LimitAggregation");
     // Before partitions are chosen.
     let early = rules
         .iter()

@@ -1,4 +1,4 @@
-//! The proof of governance as a program: `cargo xtask fuzz`, `leak`, `injection`, `crash`, `caps` and `cost` run it.
+//! The proof of governance as a program: `cargo xtask fuzz`, `differential`, `leak`, `injection`, `crash`, `caps` and `cost` run it.
 //!
 //! Owns: its arguments and its end. Never: a task (`caliber_tests::proof`).
 

@@ -16,6 +16,8 @@ mod broken_projects;
 mod caps;
 /// The program and its demo, as a newcomer meets them.
 mod cli;
+/// Random queries over hostile rows, pushed and local (INV-5).
+mod differential;
 /// Aggregates over joins, grouped at a source first (INV-5).
 mod eager;
 /// Random queries by random principals, against plain DataFusion over what is visible (INV-3, INV-5).

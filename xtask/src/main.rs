@@ -34,7 +34,8 @@ usage: cargo xtask <task>
 
   the proof of governance, on a release build (--dev: the everyday profile); each takes --seed S:
   fuzz       [--queries N]  governed against plain DataFusion over a filtered, masked copy
-  mutants                   the fuzzer finds each of thirteen seeded leaks
+  differential [--queries N]  what sources evaluate against the same with nothing pushed
+  mutants                   the fuzzer finds each of thirteen seeded leaks, differential each of five wrong answers
   leak       [--queries N]  two databases that differ in invisible rows only
   injection  [--strings N]  hostile text in every place, against live sources
   crash      [--kills N]    no row without a durable audit record

@@ -1,4 +1,5 @@
-//! `cargo xtask mutants`: the fuzzer is not vacuous. Thirteen leaks are seeded, and it finds each of them.
+//! `cargo xtask mutants`: the fuzzer and the differential test are not vacuous. Thirteen leaks and five wrong answers are
+//! seeded, and they find each of them.
 //!
 //! Owns: the mutated copy of the workspace, its build, the runs. Never: a leak (`tests/mutants`), or a change to what
 //! ships: the copy has a version of its own, so that nothing built of it can take the place of the real thing.
@@ -16,16 +17,22 @@ use crate::workspace::Workspace;
 
 /// How many leaks there are.
 const LEAKS: usize = 13;
+/// How many wrong answers there are, numbered from 101.
+const DEFECTS: usize = 5;
 /// Queries within which a leak must show.
 const QUERIES: &str = "6000";
 /// Queries that agree where no leak is on.
 const CLEAN_QUERIES: &str = "400";
 /// All runs together, without the build.
 const RUNS_TIME_MAX: Duration = Duration::from_secs(300);
+/// What finds leaks, and what finds defects.
+const TASKS: [&str; 2] = ["fuzz", "differential"];
 /// What the mutated program is told by.
 const SELECTOR: &str = "CALIBER_SEEDED_LEAK";
 
-/// The switch, added to the copy's engine alone.
+/// The crates of the copy that the switch is added to.
+const SWITCHED: [&str; 2] = ["engine/src/lib.rs", "connectors/builtin/src/lib.rs"];
+/// The switch.
 const SWITCH: &str = r#"
 /// Whether the seeded leak of that number is on.
 #[expect(clippy::disallowed_methods, reason = "a mutated copy, which never ships")]
@@ -40,6 +47,8 @@ pub(crate) fn seeded(number: usize) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 struct Leak {
     number: usize,
+    /// What finds it.
+    task: &'static str,
     title: String,
     changes: Vec<Change>,
 }
@@ -72,44 +81,51 @@ pub fn mutants(workspace: &Workspace, options: &[String]) -> Result<()> {
     let refused = variable("CALIBER_NO_INSTALL").is_some();
     databases::provide(workspace, if refused { Consent::Refused } else { Consent::Given })?;
     let leaks = read_leaks(&workspace.root.join("tests/mutants"))?;
-    ensure!(leaks.len() == LEAKS, "{} leaks, not {LEAKS}", leaks.len());
+    ensure!(
+        leaks.len() == LEAKS + DEFECTS,
+        "{} leaks and defects, not {LEAKS} and {DEFECTS}",
+        leaks.len()
+    );
     let target = workspace.target()?;
     let tree = target.join("mutants").join("tree");
     copy(workspace, &tree, &leaks)?;
     let program = build(&tree, &target, dev)?;
     let start = Instant::now();
-    let clean = fuzz(&program, workspace, 0, CLEAN_QUERIES, &seed)?;
-    ensure!(
-        clean.succeeded,
-        "without a leak the fuzzer found a difference:\n{}",
-        clean.text
-    );
-    let mut missed = Vec::new();
-    let asked = leaks
+    let asked: Vec<&Leak> = leaks
         .iter()
-        .filter(|leak| only.is_empty() || only.contains(&leak.number));
-    let count = asked.clone().count();
+        .filter(|leak| only.is_empty() || only.contains(&leak.number))
+        .collect();
+    let count = asked.len();
     ensure!(count > 0, "no leak has one of the numbers {only:?}");
+    for task in TASKS.iter().filter(|task| asked.iter().any(|leak| leak.task == **task)) {
+        let clean = prove(&program, workspace, task, 0, CLEAN_QUERIES, &seed)?;
+        ensure!(
+            clean.succeeded,
+            "without a leak `{task}` found a difference:\n{}",
+            clean.text
+        );
+    }
+    let mut missed = Vec::new();
     for leak in asked {
         let began = Instant::now();
-        let found = fuzz(&program, workspace, leak.number, QUERIES, &seed)?;
+        let found = prove(&program, workspace, leak.task, leak.number, QUERIES, &seed)?;
         let caught = !found.succeeded && found.text.contains("queries differ");
         let seconds = began.elapsed().as_secs();
         let (number, title) = (leak.number, &leak.title);
         match caught {
             true => say(&format!(
-                "leak {number:2} caught by query {}, {seconds} s: {title}",
+                "{number:3} caught by query {}, {seconds} s: {title}",
                 found.queries
             )),
             false => {
-                say(&format!("leak {number:2} MISSED, {seconds} s: {title}\n{}", found.text));
+                say(&format!("{number:3} MISSED, {seconds} s: {title}\n{}", found.text));
                 missed.push(number);
             }
         }
     }
     let time = start.elapsed();
     say(&format!(
-        "mutants: {} of {count} seeded leaks caught, none without a leak ({CLEAN_QUERIES} queries), {} s",
+        "mutants: {} of {count} seeded leaks and defects caught, none without one ({CLEAN_QUERIES} queries), {} s",
         count - missed.len(),
         time.as_secs()
     ));
@@ -148,17 +164,20 @@ fn read_leaks(folder: &Path) -> Result<Vec<Leak>> {
     let mut leaks = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|ending| ending == "leak") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            leaks.push(read_leak(&name, &text).with_context(|| format!("`{name}`"))?);
-        }
+        let task = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("leak") => TASKS[0],
+            Some("defect") => TASKS[1],
+            _ => continue,
+        };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        leaks.push(read_leak(&name, task, &text).with_context(|| format!("`{name}`"))?);
     }
     leaks.sort_by_key(|leak| leak.number);
     Ok(leaks)
 }
 
-fn read_leak(name: &str, text: &str) -> Result<Leak> {
+fn read_leak(name: &str, task: &'static str, text: &str) -> Result<Leak> {
     let number = name.split('-').next().unwrap_or_default();
     let number = number.parse().context("its name begins with no number")?;
     let (title, rest) = text.split_once('\n').context("it is empty")?;
@@ -177,7 +196,12 @@ fn read_leak(name: &str, text: &str) -> Result<Leak> {
         });
     }
     ensure!(!changes.is_empty(), "it changes nothing");
-    Ok(Leak { number, title, changes })
+    Ok(Leak {
+        number,
+        task,
+        title,
+        changes,
+    })
 }
 
 /// The file with every change made. Each text must be there exactly once, and apart from the others.
@@ -252,7 +276,7 @@ fn copy(workspace: &Workspace, tree: &Path, leaks: &[Leak]) -> Result<()> {
             }
         };
         let bytes = match path {
-            "engine/src/lib.rs" => [bytes, SWITCH.as_bytes().to_vec()].concat(),
+            switched if SWITCHED.contains(&switched) => [bytes, SWITCH.as_bytes().to_vec()].concat(),
             // It names the versions of the copy's packages; cargo writes it anew from the one that is there.
             "Cargo.lock" if tree.join(path).is_file() => continue,
             _ => bytes,
@@ -310,10 +334,10 @@ struct Found {
     text: String,
 }
 
-fn fuzz(program: &Path, workspace: &Workspace, leak: usize, queries: &str, seed: &str) -> Result<Found> {
+fn prove(program: &Path, workspace: &Workspace, task: &str, leak: usize, queries: &str, seed: &str) -> Result<Found> {
     let mut command = command(program, &workspace.root);
     command
-        .args(["fuzz", "--queries", queries, "--seed", seed, "--differences", "1"])
+        .args([task, "--queries", queries, "--seed", seed, "--differences", "1"])
         .env(SELECTOR, leak.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -323,7 +347,7 @@ fn fuzz(program: &Path, workspace: &Workspace, leak: usize, queries: &str, seed:
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let summary = text
         .lines()
-        .find_map(|line| line.strip_prefix("fuzz: "))
+        .find_map(|line| line.strip_prefix(task)?.strip_prefix(": "))
         .unwrap_or_default();
     Ok(Found {
         succeeded: output.status.success(),
@@ -340,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_leak_is_read_and_made() {
-        let leak = read_leak("07-some-leak", LEAK).unwrap();
+        let leak = read_leak("07-some-leak", TASKS[0], LEAK).unwrap();
         assert_eq!((leak.number, leak.title.as_str(), leak.changes.len()), (7, "a leak", 2));
         let changes: Vec<&Change> = leak.changes.iter().collect();
         assert_eq!(
@@ -351,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_text_that_is_gone_or_there_twice_fails_the_gate() {
-        let leak = read_leak("07-some-leak", LEAK).unwrap();
+        let leak = read_leak("07-some-leak", TASKS[0], LEAK).unwrap();
         let changes: Vec<&Change> = leak.changes.iter().collect();
         assert!(changed("a.rs", "one", &changes).is_err());
         assert!(changed("a.rs", "one three one", &changes).is_err());
@@ -364,7 +388,7 @@ mod tests {
         let leaks = read_leaks(&workspace.root.join("tests/mutants")).unwrap();
         assert_eq!(
             leaks.iter().map(|leak| leak.number).collect::<Vec<_>>(),
-            (1..=LEAKS).collect::<Vec<_>>()
+            (1..=LEAKS).chain(101..=100 + DEFECTS).collect::<Vec<_>>()
         );
         let changes: Vec<&Change> = leaks.iter().flat_map(|leak| &leak.changes).collect();
         for change in &changes {

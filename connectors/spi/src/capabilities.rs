@@ -141,6 +141,8 @@ pub struct Capabilities {
     pub whole: fn(&OutputColumn) -> bool,
     /// Whether `SourceReader::read_parts` gives several streams.
     pub parts: bool,
+    /// Whether the source has values of that type: constants, and NULL, that come back as they are.
+    pub values: fn(&DataType) -> bool,
     /// The most bind parameters a statement may have.
     pub parameters_max: usize,
     /// The first and last `Date32` the source knows; a value outside stays local.
@@ -170,6 +172,7 @@ impl Capabilities {
         decimal_scale_max: i8::MAX,
         whole: |_| true,
         parts: false,
+        values: |_| true,
         parameters_max: 0,
         dates: (i32::MIN, i32::MAX),
         timestamps: (i64::MIN, i64::MAX),
@@ -313,8 +316,9 @@ impl Capabilities {
         match expr {
             Expr::Column(index) if *index < below.len() => Ok(()),
             Expr::Column(_) => Err("a column of it is not there"),
-            Expr::Value(value) => self.constant(ANY, value),
-            Expr::Null(_) | Expr::Parameter { .. } => Ok(()),
+            Expr::Value(value) if (self.values)(&value.data_type()) => self.constant(ANY, value),
+            Expr::Null(data_type) | Expr::Parameter { data_type, .. } if (self.values)(data_type) => Ok(()),
+            Expr::Value(_) | Expr::Null(_) | Expr::Parameter { .. } => Err("the source has no values of its type"),
             Expr::Case {
                 branches, otherwise, ..
             } => {

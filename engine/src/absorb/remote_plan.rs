@@ -226,6 +226,12 @@ impl RemotePlan {
             _ => return Err(format!("`{}` of several is computed here", func.name())),
         };
         let is_extreme = matches!(function, AggregateFunction::Min | AggregateFunction::Max);
+        // A constant is sent in the widest type of its class.
+        if let Some(argument) = argument.as_ref().filter(|_| is_extreme)
+            && argument.data_type(&self.relation.columns()) != *data_type
+        {
+            return Err("the source gives it another type".to_owned());
+        }
         if params.distinct && argument.is_none() {
             return Err("a constant is counted here".to_owned());
         }

@@ -85,10 +85,11 @@ pub(super) fn parts(
     if func.name() != "avg" || params.distinct || !params.order_by.is_empty() || params.null_treatment.is_some() {
         return Ok(None);
     }
-    let summed = match (argument.get_type(schema)?, argument) {
-        (DataType::Decimal128(..), _) => argument.clone(),
+    let (summed, counted) = match (argument.get_type(schema)?, argument) {
+        (DataType::Decimal128(..), _) => (argument.clone(), argument.clone()),
         (DataType::Float64, Expr::Cast(inner)) if inner.expr.get_type(schema)?.is_integer() => {
-            cast(inner.expr.as_ref().clone(), DataType::Decimal128(20, 0))
+            let whole = inner.expr.as_ref().clone();
+            (cast(whole.clone(), DataType::Decimal128(20, 0)), whole)
         }
         _ => return Ok(None),
     };
@@ -101,5 +102,11 @@ pub(super) fn parts(
             },
         })
     };
-    Ok(Some((of(sum, summed.clone()), of(count, summed))))
+    let summed = of(sum, summed);
+    // The name of a sum does not tell a cast, and the statement may have the sum without it.
+    let summed = match argument {
+        Expr::Cast(_) => summed.clone().alias(format!("{summed} for an average")),
+        _ => summed,
+    };
+    Ok(Some((summed, of(count, counted))))
 }

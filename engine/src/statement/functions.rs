@@ -13,6 +13,7 @@ use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, WindowUDF};
 
 use super::bounded_allocation::{BoundedAllocation, Growth};
 use crate::evaluate::bounded_gathering::BoundedGathering;
+use crate::evaluate::calendar_trunc::CalendarTrunc;
 use crate::evaluate::checked_sum::CheckedSum;
 
 /// Never registered: they tell of files, physical rows, a source's metadata or the server.
@@ -79,7 +80,10 @@ pub(crate) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     SessionStateDefaults::default_scalar_functions()
         .into_iter()
         .filter(|function| contains(SCALAR, function.name()) && !refused(function.name()))
-        .map(|function| bounded(&function).unwrap_or(function))
+        .map(|function| match function.name() {
+            "date_trunc" => CalendarTrunc::wrap(function),
+            _ => bounded(&function).unwrap_or(function),
+        })
         .collect()
 }
 

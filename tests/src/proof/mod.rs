@@ -5,6 +5,7 @@
 pub mod caps;
 pub mod cost;
 pub mod crash;
+pub mod differential;
 pub mod fuzz;
 pub mod injection;
 pub mod leak;
@@ -21,6 +22,7 @@ pub async fn run(words: &[String]) -> Result<()> {
         "caps" => caps::run(options).await,
         "cost" => cost::run(options).await,
         "crash" => crash::run(options).await,
+        "differential" => differential::run(options).await,
         "fuzz" => fuzz::run(options).await,
         "injection" => injection::run(options).await,
         "leak" => leak::run(options).await,

@@ -69,6 +69,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     // Year 1 to year 9999.
     dates: (-719_162, 2_932_896),
     timestamps: (-62_135_596_800_000_000, 253_402_300_799_999_999),
+    ..Capabilities::NONE
 };
 
 /// `Boolean` is what a condition gives; there is no column of it.

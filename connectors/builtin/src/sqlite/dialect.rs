@@ -36,6 +36,7 @@ pub(super) const CAPABILITIES: Capabilities = Capabilities {
     subquery: true,
     predicate_values: true,
     functions: &[Function::Case, Function::DatePart, Function::DateTrunc],
+    values: |data_type| Kind::computed(data_type).is_some(),
     // A list of values becomes a chain of OR, and SQLite's expressions are at most 1,000 deep.
     parameters_max: 500,
     // The years 0000 to 9999.

@@ -1,7 +1,7 @@
 //! Where a relation meets what its types cannot hold: sums out of range, dates that are none, values of another type
 //! than was declared; and what each source is not asked for, because it would answer otherwise.
 //!
-//! Owns: each edge with the right answer beside it. Never: a relation that the suite draws.
+//! Owns: each edge with the right answer beside it; `refusals` lists what is refused. Never: a relation that the suite draws.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,19 +28,19 @@ impl StatementLog for Silent {
 }
 
 /// A source of one script.
-struct Loaded {
-    connector: Arc<dyn Connector>,
+pub(crate) struct Loaded {
+    pub(crate) connector: Arc<dyn Connector>,
     _folder: Option<tempfile::TempDir>,
 }
 
-async fn postgres(database: &str, script: &str) -> Loaded {
+pub(crate) async fn postgres(database: &str, script: &str) -> Loaded {
     let server = Postgres::shared().expect("a server");
     let url = server.create_database(database).await.expect("a database");
     server.run(database, script).await.expect("loads");
     at_url("postgres", &url)
 }
 
-async fn mariadb(database: &str, script: &str) -> Loaded {
+pub(crate) async fn mariadb(database: &str, script: &str) -> Loaded {
     let server = MariaDb::shared().expect("a server");
     let url = server.create_database(database).await.expect("a database");
     server.run(database, script).await.expect("loads");
@@ -55,7 +55,7 @@ fn at_url(kind: &str, url: &str) -> Loaded {
     }
 }
 
-fn sqlite(script: &str) -> Loaded {
+pub(crate) fn sqlite(script: &str) -> Loaded {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("edges.db");
     let connection = rusqlite::Connection::open(&path).expect("a database");
@@ -68,14 +68,14 @@ fn sqlite(script: &str) -> Loaded {
 }
 
 impl Loaded {
-    async fn scan(&self, table: &str) -> Relation {
+    pub(crate) async fn scan(&self, table: &str) -> Relation {
         let schema = self.connector.introspect().await.expect("is described");
         let table = Arc::new(schema.table(table).expect("a table").clone());
         Relation::Scan { table }
     }
 
     /// The rows as Arrow displays them, sorted.
-    async fn rows(&self, root: &Relation) -> Result<Vec<String>, ConnectorError> {
+    pub(crate) async fn rows(&self, root: &Relation) -> Result<Vec<String>, ConnectorError> {
         let mut rows = self.ordered(root).await?;
         rows.sort();
         Ok(rows)
@@ -106,27 +106,27 @@ impl Loaded {
     }
 
     /// That the source is not asked, and what it would have said.
-    async fn refused(&self, root: &Relation) -> Result<Vec<String>, ConnectorError> {
+    pub(crate) async fn refused(&self, root: &Relation) -> Result<Vec<String>, ConnectorError> {
         assert!(self.connector.capabilities().runs(root).is_err(), "declared: {root:?}");
         self.rows(root).await
     }
 }
 
-fn filter(input: Relation, predicate: Expr) -> Relation {
+pub(crate) fn filter(input: Relation, predicate: Expr) -> Relation {
     Relation::Filter {
         input: Box::new(input),
         predicate,
     }
 }
 
-fn project(input: Relation, columns: Vec<Expr>) -> Relation {
+pub(crate) fn project(input: Relation, columns: Vec<Expr>) -> Relation {
     Relation::Project {
         input: Box::new(input),
         columns,
     }
 }
 
-fn group(input: Relation, keys: Vec<Expr>, aggregates: Vec<Aggregate>) -> Relation {
+pub(crate) fn group(input: Relation, keys: Vec<Expr>, aggregates: Vec<Aggregate>) -> Relation {
     Relation::Aggregate {
         input: Box::new(input),
         keys,
@@ -134,7 +134,7 @@ fn group(input: Relation, keys: Vec<Expr>, aggregates: Vec<Aggregate>) -> Relati
     }
 }
 
-fn of(function: AggregateFunction, column: usize, data_type: DataType) -> Aggregate {
+pub(crate) fn of(function: AggregateFunction, column: usize, data_type: DataType) -> Aggregate {
     Aggregate {
         function,
         argument: Some(Expr::Column(column)),
@@ -151,11 +151,11 @@ fn count() -> Aggregate {
     }
 }
 
-fn sum(input: Relation, column: usize, data_type: DataType) -> Relation {
+pub(crate) fn sum(input: Relation, column: usize, data_type: DataType) -> Relation {
     group(input, vec![], vec![of(AggregateFunction::Sum, column, data_type)])
 }
 
-fn compare(left: Expr, op: Comparison, right: Expr) -> Expr {
+pub(crate) fn compare(left: Expr, op: Comparison, right: Expr) -> Expr {
     Expr::Compare {
         op,
         left: Box::new(left),

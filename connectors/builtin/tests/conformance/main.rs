@@ -7,6 +7,7 @@ mod exact;
 mod files;
 mod mysql;
 mod postgres;
+mod refusals;
 mod sqlite;
 mod transfer;
 

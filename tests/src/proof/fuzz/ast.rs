@@ -22,6 +22,8 @@ pub enum Reader {
 pub enum Expr {
     Column(String, String),
     Literal(Value),
+    /// A text that stands as it is: constants of types that `Value` has not.
+    Plain(String),
     /// Counted from 1.
     Parameter(usize),
     Binary(&'static str, Box<Expr>, Box<Expr>),
@@ -229,6 +231,7 @@ impl Expr {
             Self::Column(relation, name) if relation.is_empty() => name.clone(),
             Self::Column(relation, name) => format!("{relation}.{name}"),
             Self::Literal(value) => literal(value),
+            Self::Plain(text) => text.clone(),
             Self::Parameter(number) => format!("${number}"),
             Self::Whole(op, left, right) if reader == Reader::Functions => {
                 format!(

@@ -6,17 +6,17 @@
 //! a query is run, `generate`, `grouping` and `expressions` draw it as an `ast`, `reference` answers it without us, `outcome`
 //! compares, `world` joins all of it for one query, `shrink` makes a difference readable.
 
-mod ast;
-mod config;
-mod data;
+pub(crate) mod ast;
+pub(crate) mod config;
+pub(crate) mod data;
 mod exact;
 mod expressions;
 mod generate;
 mod grouping;
-mod outcome;
+pub(crate) mod outcome;
 mod policy;
 mod reference;
-mod shrink;
+pub(crate) mod shrink;
 mod sources;
 mod view;
 mod world;
