@@ -17,6 +17,7 @@ use crate::evaluate::bound_unnest::BoundUnnest;
 use crate::evaluate::check_overflow::CheckOverflow;
 use crate::evaluate::distinct_groups::DistinctGroups;
 use crate::evaluate::execute_once::ExecuteLeftOnce;
+use crate::evaluate::forget_constants::ForgetConstants;
 use crate::evaluate::yield_often::yield_often;
 use crate::govern::require_governed::RequireGovernedScan;
 
@@ -47,6 +48,7 @@ pub(crate) fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 pub(crate) fn physical_rules(pushdown: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| rule.name() != "LimitAggregation");
+    rules.insert(0, Arc::new(ForgetConstants));
     // Before partitions are chosen.
     let early = rules
         .iter()

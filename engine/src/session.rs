@@ -170,29 +170,23 @@ impl Session {
             Ok(planned) => planned,
             Err(error) => return Err(self.refused(sql, error).await),
         };
-        let record = self.audit_start(&run.query_id, sql, &steps)?;
-        let audit = Arc::clone(&self.engine.options.audit);
-        let record = OpenRecord::start(audit, record, started).await?;
-        let limits = &self.engine.snapshot.catalog.project.server.limits;
-        let bounds = ResultBounds {
-            rows_max: limits.result_rows,
-            bytes_max: limits.result_bytes,
-        };
+        let start = self.audit_start(&run.query_id, sql, &steps)?;
         let planned = &steps.kept.planned;
         let schema = Arc::clone(&planned.schema);
         let hidden = Hidden {
             masked_columns: planned.masked.len(),
             withheld: Arc::clone(&planned.withheld),
         };
-        Ok(QueryStream::new(
-            steps.stream(),
-            schema,
-            run,
-            record,
-            started,
-            bounds,
-            hidden,
-        ))
+        // Sources are asked while the record is written; no row leaves before it is.
+        let rows = steps.stream()?;
+        let audit = Arc::clone(&self.engine.options.audit);
+        let record = OpenRecord::start(audit, start, started).await?;
+        let limits = &self.engine.snapshot.catalog.project.server.limits;
+        let bounds = ResultBounds {
+            rows_max: limits.result_rows,
+            bytes_max: limits.result_bytes,
+        };
+        Ok(QueryStream::new(rows, schema, run, record, started, bounds, hidden))
     }
 
     /// The statement, planned for the principal: now, or when it was asked before.
@@ -292,6 +286,14 @@ impl Session {
         // What `now()` and `current_date` are for the whole statement.
         state.mark_start_execution();
         Ok(state)
+    }
+
+    /// The same state for plans that are not spread over processors.
+    pub(crate) fn in_one_piece(&self, state: &SessionState) -> SessionState {
+        let config = state.config().clone().with_target_partitions(1);
+        SessionStateBuilder::new_from_existing(state.clone())
+            .with_config(config)
+            .build()
     }
 
     /// The write-ahead record: without it no row leaves.

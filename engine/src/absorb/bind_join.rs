@@ -27,7 +27,11 @@ use super::estimate;
 use super::gathering::{Binding, GatheredExec, Gathering, KEYS_MAX};
 use super::total::is_total;
 use super::translate::key_type;
+use crate::evaluate::forget_constants::ForgetConstantsExec;
 use crate::govern::governed_scan::GovernedScanExec;
+
+/// Files are read in this process: keys save it row groups where they are few, and cost more than the join where they are not.
+const KEYS_FOR_FILES_MAX: f64 = 100.0;
 
 /// Whether sources do what they can. In the session's configuration, for rules.
 pub(crate) struct Pushdown(pub bool);
@@ -198,7 +202,12 @@ fn place(
         return takes.then(|| bind(plan, column)).transpose();
     }
     if let Some(scan) = plan.downcast_ref::<GovernedScanExec>() {
-        let takes = few < rows(plan) && few <= KEYS_MAX as f64 && scan.takes_keys(column);
+        let most = if scan.is_read_here() {
+            KEYS_FOR_FILES_MAX
+        } else {
+            KEYS_MAX as f64
+        };
+        let takes = few < rows(plan) && few <= most && scan.takes_keys(column);
         return takes.then(|| bind(plan, column)).transpose();
     }
     if !is_total(plan) {
@@ -218,6 +227,7 @@ fn place(
     let keeps_all = plan.downcast_ref::<RepartitionExec>().is_some()
         || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
         || plan.downcast_ref::<CooperativeExec>().is_some()
+        || plan.downcast_ref::<ForgetConstantsExec>().is_some()
         || plan
             .downcast_ref::<SortExec>()
             .is_some_and(|sort| sort.fetch().is_none());
@@ -330,6 +340,21 @@ fn column_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     } else {
         None
     }
+}
+
+/// The guessed rows of a scan with the keys it waits for.
+pub(crate) fn bound_rows(scan: &Arc<dyn ExecutionPlan>) -> f64 {
+    let bindings = match (
+        scan.downcast_ref::<AbsorbedScanExec>(),
+        scan.downcast_ref::<GovernedScanExec>(),
+    ) {
+        (Some(absorbed), _) => &absorbed.bindings,
+        (_, Some(governed)) => &governed.bindings,
+        _ => return rows(scan),
+    };
+    // Each key finds some.
+    let found = bindings.iter().map(|binding| binding.gathering.rows() * 10.0);
+    found.fold(rows(scan), f64::min)
 }
 
 /// The guessed rows of a plan.

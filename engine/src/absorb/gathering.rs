@@ -73,6 +73,11 @@ impl Gathering {
         }
     }
 
+    /// The rows it is guessed to hold.
+    pub fn rows(&self) -> f64 {
+        super::bind_join::rows(&self.input)
+    }
+
     /// Begins to gather, unless that has begun: at once and to the end, whoever waits. Nothing it reads is held back.
     fn begin(&self, context: &Arc<TaskContext>) -> Result<GatheredFuture> {
         let mut future = self.future.lock();

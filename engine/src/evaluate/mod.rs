@@ -13,5 +13,6 @@ pub(crate) mod check_overflow;
 pub(crate) mod checked_sum;
 pub(crate) mod distinct_groups;
 pub(crate) mod execute_once;
+pub(crate) mod forget_constants;
 pub(crate) mod spread_literals;
 pub(crate) mod yield_often;

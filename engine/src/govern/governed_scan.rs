@@ -149,6 +149,11 @@ impl GovernedScanExec {
         }
     }
 
+    /// Whether its source is read in this process, and gives its rows in parts.
+    pub fn is_read_here(&self) -> bool {
+        self.enforcement.source.connector.capabilities().parts
+    }
+
     /// Whether keys of its output column `at` can be part of what is asked.
     pub fn takes_keys(&self, at: usize) -> bool {
         let Some(column) = self.raw_column(at).filter(|_| self.limit.is_none()) else {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Placeholder;
@@ -28,7 +29,10 @@ use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan};
 
 use crate::absorb::absorbed_scan::AbsorbedScanExec;
+use crate::absorb::bind_join::bound_rows;
+use crate::evaluate::forget_constants::ForgetConstantsExec;
 use crate::govern::governed_scan::GovernedScanExec;
+use crate::rules::ready;
 
 /// A plan of more operators is made anew each time.
 const OPERATORS_MAX: usize = 256;
@@ -84,6 +88,7 @@ fn starts_afresh(node: &Arc<dyn ExecutionPlan>) -> bool {
         || node.downcast_ref::<SortExec>().is_some()
         || node.downcast_ref::<SortPreservingMergeExec>().is_some()
         || node.downcast_ref::<CoalescePartitionsExec>().is_some()
+        || node.downcast_ref::<ForgetConstantsExec>().is_some()
         || node.downcast_ref::<CooperativeExec>().is_some()
         || node.downcast_ref::<RepartitionExec>().is_some()
         || node.downcast_ref::<UnionExec>().is_some()
@@ -115,6 +120,22 @@ pub(crate) fn fresh(plan: &Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Re
         .replace_children(children, options)?
         .reset_state()
         .map(Some)
+}
+
+/// Plans of fewer rows are not spread over processors: that would cost more than it saves.
+const ROWS_IN_ONE_PIECE_MAX: f64 = 5_000.0;
+
+/// Whether few rows are guessed to reach a plan, with the keys of its joins.
+pub(crate) fn is_small(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let bound = ready(Arc::clone(plan), &ConfigOptions::default(), true)?;
+    let mut rows = 0.0;
+    bound.apply(|node| {
+        if node.children().is_empty() {
+            rows += bound_rows(node);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(rows <= ROWS_IN_ONE_PIECE_MAX)
 }
 
 /// Whether every run of the statement may have the same plan: none of its functions depends on more than its arguments.

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::parameters::ParameterRows;
 use super::plan_cache::KeptStatement;
-use super::plan_template::PlanTemplate;
+use super::plan_template::{PlanTemplate, is_small};
 use super::query_run::QueryRun;
 use crate::EngineError;
 use crate::executable::{optimize_open, physical_plan};
@@ -107,7 +107,12 @@ impl Steps {
                     return Ok(None);
                 };
                 let state = session.state(None)?;
-                let plan = physical_plan(&state, &optimize_open(&state, &open)?).await?.plan;
+                let optimized = optimize_open(&state, &open)?;
+                let plan = physical_plan(&state, &optimized).await?.plan;
+                if !is_small(&plan)? {
+                    return Ok(PlanTemplate::of(plan)?);
+                }
+                let plan = physical_plan(&session.in_one_piece(&state), &optimized).await?.plan;
                 Ok(PlanTemplate::of(plan)?)
             });
             // What stands in the way, if it stands in the way of a run too, is told when that one is planned.
@@ -119,24 +124,27 @@ impl Steps {
         self.kept.template.get_or_init(make).await.as_ref()
     }
 
-    /// The rows, one row of parameters after the other.
-    pub fn stream(self) -> BoxStream<'static, Result<RecordBatch, EngineError>> {
-        let inner = futures::stream::try_unfold(self, |mut steps| async move {
-            let plan = match steps.first.take() {
-                Some(plan) => plan,
+    /// The rows, one row of parameters after the other. The first plan begins at once.
+    pub fn stream(mut self) -> Result<BoxStream<'static, Result<RecordBatch, EngineError>>, EngineError> {
+        let begun = match self.first.take() {
+            Some(plan) => Some(execute_stream(plan, Arc::clone(&self.context))?),
+            None => None,
+        };
+        let inner = futures::stream::try_unfold((self, begun), |(mut steps, begun)| async move {
+            let rows = match begun {
+                Some(rows) => rows,
                 None => {
                     let Some(values) = steps.rows.next_row()? else {
                         return Ok::<_, EngineError>(None);
                     };
                     if steps.kept.planned.is_analyzed {
                         let explanation = steps.analyzed(values).await?;
-                        return Ok(Some((futures::stream::iter([Ok(explanation)]).boxed(), steps)));
+                        return Ok(Some((futures::stream::iter([Ok(explanation)]).boxed(), (steps, None))));
                     }
-                    steps.plan(values).await?
+                    execute_stream(steps.plan(values).await?, Arc::clone(&steps.context))?
                 }
             };
-            let rows = execute_stream(plan, Arc::clone(&steps.context))?.map_err(EngineError::from);
-            Ok(Some((rows.boxed(), steps)))
+            Ok(Some((rows.map_err(EngineError::from).boxed(), (steps, None))))
         })
         .try_flatten();
         let inner = std::panic::AssertUnwindSafe(inner).catch_unwind().map(|item| {
@@ -147,6 +155,6 @@ impl Steps {
                 ))
             })
         });
-        inner.boxed()
+        Ok(inner.boxed())
     }
 }

@@ -51,7 +51,6 @@ pub(super) async fn scan(
     let options = config.options_mut();
     options.execution.collect_statistics = false;
     options.execution.parquet.schema_force_view_types = false;
-    options.execution.parquet.pushdown_filters = true;
     // A file that is read in one piece stays so: its rows are spread where they are used.
     options.optimizer.enable_round_robin_repartition = false;
     // A new environment for each scan: its caches of listings and footers would outlive the files they describe.
