@@ -248,9 +248,11 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
     let withheld = Withheld::default();
     let plan = guard_groups(plan, &withheld)?;
     let known = plan.get_parameter_types()?;
+    let counts = counting_parameters(&plan)?;
     let parameters: Vec<DataType> = (1..=count)
         .map(|number| match known.get(&format!("${number}")) {
             Some(Some(data_type)) if *data_type != DataType::Null => data_type.clone(),
+            _ if counts.contains(&format!("${number}")) => DataType::Int64,
             // What context does not type is text, on the wire and here.
             _ => DataType::Utf8,
         })
@@ -282,6 +284,22 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
     planned.sources = read.sources.into_iter().collect();
     planned.is_kept = !read.others;
     Ok(planned)
+}
+
+/// The parameters that say how many rows: LIMIT and OFFSET give them no type in DataFusion's eyes.
+fn counting_parameters(plan: &LogicalPlan) -> Result<BTreeSet<String>, EngineError> {
+    let mut found = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                if let Expr::Placeholder(placeholder) = expr.as_ref() {
+                    found.insert(placeholder.id.clone());
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
 }
 
 /// What a plan reads, for audit and receipt.
