@@ -27,7 +27,7 @@ use super::gathering::Binding;
 use super::key_relation::Keys;
 use super::read_ahead::read_ahead;
 use super::remote_plan::RemotePlan;
-use super::restrict::{restrict, with_keys};
+use super::restrict::{is_fixed, restrict, with_keys};
 use super::translate::{CONSTANT_BYTES_MAX, value};
 use crate::EngineError;
 use crate::rules::ready;
@@ -133,6 +133,9 @@ impl AbsorbedScanExec {
         let Some(field) = self.schema.fields().get(at) else {
             return false;
         };
+        if is_fixed(&self.relation, at) {
+            return false;
+        }
         let capabilities = self.remote.source.connector.capabilities();
         let none = Keys::at_most(0, field.data_type(), &[]);
         matches!(none, Ok(Some(none)) if restrict(&self.relation, at, &none, capabilities).is_some())

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use caliber_connector_spi::{Capabilities, Expr as Remote, JoinKind, Relation};
+use caliber_connector_spi::{Capabilities, Comparison, Expr as Remote, JoinKind, Relation};
 
 use super::key_relation::{Keys, comparable};
 use super::remote_plan::equalities;
@@ -106,6 +106,50 @@ fn filtered(relation: &Relation, column: usize, keys: &Keys, capabilities: &Capa
         input: Box::new(relation.clone()),
         predicate,
     })
+}
+
+/// Whether every row of `relation` has one and the same value in `column`: keys would drop all of them or none.
+pub(crate) fn is_fixed(relation: &Relation, column: usize) -> bool {
+    match relation {
+        Relation::Scan { .. } => false,
+        Relation::Filter { input, predicate } => equals_constant(predicate, column) || is_fixed(input, column),
+        Relation::Project { input, columns } => {
+            let below = columns.get(column).and_then(through_cast);
+            below.is_some_and(|below| is_fixed(input, below))
+        }
+        Relation::Aggregate { input, keys, .. } => {
+            let below = keys.get(column).and_then(Remote::as_column);
+            below.is_some_and(|below| is_fixed(input, below))
+        }
+        Relation::Join { left, right, kind, on } => {
+            let count = left.columns().len();
+            let pairs = equalities(on, count);
+            if column < count {
+                let partner = pairs.iter().find(|pair| pair.0 == column).map(|pair| pair.1);
+                let by_partner = *kind == JoinKind::Inner && partner.is_some_and(|at| is_fixed(right, at));
+                by_partner || is_fixed(left, column)
+            } else {
+                let partner = pairs.iter().find(|pair| pair.1 == column - count).map(|pair| pair.0);
+                *kind == JoinKind::Inner
+                    && (is_fixed(right, column - count) || partner.is_some_and(|at| is_fixed(left, at)))
+            }
+        }
+        Relation::Sort { input, .. } | Relation::Limit { input, .. } => is_fixed(input, column),
+        Relation::Union { .. } => false,
+    }
+}
+
+/// Whether the predicate is TRUE only of rows with one constant in `column`.
+pub(crate) fn equals_constant(predicate: &Remote, column: usize) -> bool {
+    match predicate {
+        Remote::And(parts) => parts.iter().any(|part| equals_constant(part, column)),
+        Remote::Compare {
+            op: Comparison::Equal,
+            left,
+            right,
+        } => left.as_column() == Some(column) && matches!(**right, Remote::Value(_) | Remote::Parameter { .. }),
+        _ => false,
+    }
 }
 
 fn through_cast(expr: &Remote) -> Option<usize> {

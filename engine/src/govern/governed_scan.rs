@@ -36,6 +36,7 @@ use crate::absorb::gathering::Binding;
 use crate::absorb::key_relation::pushed_keys;
 use crate::absorb::raw_read::{RawRead, all_of, any_of};
 use crate::absorb::read_ahead::read_ahead;
+use crate::absorb::restrict::equals_constant;
 use crate::absorb::translate::table_columns;
 use crate::run::plan_template::with_values;
 use crate::run::query_run::QueryRun;
@@ -168,6 +169,13 @@ impl GovernedScanExec {
             keys: new_empty_array(&described.data_type),
         };
         let capabilities = self.enforcement.source.connector.capabilities();
+        let fixes = |filter: &Expr| {
+            self.raw_translation(filter)
+                .is_some_and(|remote| equals_constant(&remote, column))
+        };
+        if self.filters.iter().any(fixes) {
+            return false;
+        }
         !self.enforcement.policies.is_empty() && capabilities.evaluates(&keys, &table_columns(table))
     }
 
