@@ -4,6 +4,8 @@
 //! Owns: the order of the steps. Never: a step's work; that is `statement`, `resolve`, `expand`, `govern`, `absorb`, `run`.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,9 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use futures::future::Either;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::OnceCell;
 
 use crate::EngineError;
@@ -177,10 +182,9 @@ impl Session {
             masked_columns: planned.masked.len(),
             withheld: Arc::clone(&planned.withheld),
         };
-        // Sources are asked while the record is written; no row leaves before it is.
-        let rows = steps.stream()?;
         let audit = Arc::clone(&self.engine.options.audit);
-        let record = OpenRecord::start(audit, start, started).await?;
+        let (record, rows) = meanwhile(OpenRecord::start(audit, start, started), steps.stream()?).await;
+        let record = record?;
         let limits = &self.engine.snapshot.catalog.project.server.limits;
         let bounds = ResultBounds {
             rows_max: limits.result_rows,
@@ -329,6 +333,22 @@ impl Session {
             attributes: principal.attributes.keys().cloned().collect(),
             origin: self.origin.as_ref().clone(),
         }
+    }
+}
+
+/// What `record` gives, and the rows, whose first batch is made while the record is written: sources are asked meanwhile, and
+/// no row leaves before the record is durable.
+async fn meanwhile<T>(
+    record: impl Future<Output = T>,
+    mut rows: BoxStream<'static, Result<RecordBatch, EngineError>>,
+) -> (T, BoxStream<'static, Result<RecordBatch, EngineError>>) {
+    let first = async move { (rows.next().await, rows) }.boxed();
+    match futures::future::select(pin!(record), first).await {
+        Either::Left((record, first)) => {
+            let rest = first.map(|(first, rest)| futures::stream::iter(first).chain(rest));
+            (record, rest.flatten_stream().boxed())
+        }
+        Either::Right(((first, rest), record)) => (record.await, futures::stream::iter(first).chain(rest).boxed()),
     }
 }
 

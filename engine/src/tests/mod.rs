@@ -2,6 +2,7 @@
 //!
 //! Owns: the list. Never: compiled into what ships.
 
+mod analyze;
 mod memory_source;
 mod recording;
 mod shapes;

@@ -30,9 +30,13 @@ policies:
   everything:
     roles: [whole]
     tables: ['*']
+  stewards:
+    roles: [steward]
+    tables: ['*']
+    admin: true
 ";
 
-async fn engine() -> Arc<Engine> {
+pub async fn engine() -> Arc<Engine> {
     struct Nothing;
     impl Environment for Nothing {
         fn variable(&self, _: &str) -> Option<String> {
@@ -46,7 +50,7 @@ async fn engine() -> Arc<Engine> {
     opened.unwrap().0
 }
 
-fn principal(role: &str, share: i64) -> Principal {
+pub fn principal(role: &str, share: i64) -> Principal {
     Principal {
         name: "somebody".to_owned(),
         roles: vec![role.to_owned()],
