@@ -9,6 +9,7 @@
 mod block;
 mod dialect;
 mod expression;
+mod names;
 mod select;
 mod sql;
 

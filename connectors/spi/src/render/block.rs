@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 
 use super::dialect::{Call, Dialect};
+use super::names::prefix;
 use super::select::{Block, Subquery};
 use super::sql::chain;
 use super::{Form, Operand, Sql};
@@ -52,27 +53,6 @@ pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
         return select;
     }
     Sql::of("WITH {} {}", &[&Sql::joined(&renderer.first, ", "), &select])
-}
-
-/// `c`, as often as it takes.
-fn prefix(root: &Relation) -> String {
-    let mut prefix = "c".to_owned();
-    let tables = root.tables();
-    let is_taken = |prefix: &str| {
-        let mut columns = tables.iter().flat_map(|table| &table.columns);
-        columns.any(|column| begins_with_number(&column.name, prefix))
-    };
-    while is_taken(&prefix) {
-        prefix.push('c');
-    }
-    prefix
-}
-
-fn begins_with_number(name: &str, prefix: &str) -> bool {
-    let parts = name.split_at_checked(prefix.len());
-    parts.is_some_and(|(start, rest)| {
-        start.eq_ignore_ascii_case(prefix) && rest.starts_with(|character: char| character.is_ascii_digit())
-    })
 }
 
 /// Adds the columns of `expr` to those needed.
