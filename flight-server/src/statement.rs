@@ -19,13 +19,12 @@ use futures::stream::{BoxStream, StreamExt};
 use prost::Message;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 
 use crate::encode::BatchEncoder;
 use crate::running::{self, Place, Stop, Work};
-use crate::session_store::ClientSession;
 use crate::state::{Caller, ServerState};
 use crate::ticket::{Claims, Kind};
 use crate::{prepared, status};
@@ -109,15 +108,62 @@ pub async fn run(state: &ServerState, caller: &Caller, claims: Claims) -> Result
     let session = state.session_of(&caller.client, caller.address.clone(), claims.default_schema.as_deref())?;
     let parameters = claims.parameters.as_ref().map(prepared::read_parameters).transpose()?;
     let sql = claims.sql;
-    let started = state
-        .workers
-        .run(async move { session.execute(&sql, parameters).await });
-    let stream = unless_cancelled(&mut place, started).await?;
-    if !claims.schema_digest.is_empty() && claims.schema_digest != digest_of(&stream.schema()) {
-        let message = "the result's columns changed since the statement was planned";
-        return Err(status::of_code(Code::SRV004, message, Some("run the statement again")));
+    let (started, has_started) = oneshot::channel();
+    let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
+    let bounds = state.bounds;
+    let response = Delivered {
+        receiver,
+        stop: place.stop(),
+        last: Instant::now() + bounds.total_max,
+    };
+    let mut stop = place.stop();
+    let client = Arc::clone(&caller.client);
+    // One task plans, runs and delivers, so that a client that stops reading still meets a deadline, and one that goes away
+    // ends the statement at once (INV-10).
+    state.workers.spawn(async move {
+        let begun = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            () = place.cancelled() => Err(running::cancelled()),
+            begun = session.execute(&sql, parameters) => begun.map_err(|error| status::of_engine(&error, None)),
+        };
+        let begun = begun.and_then(|stream| promised(stream, &claims.schema_digest));
+        let stream = match begun {
+            Ok(stream) => stream,
+            Err(status) => {
+                // Whoever waited may be gone.
+                let _ = started.send(Err(status));
+                return;
+            }
+        };
+        let _ = started.send(Ok(()));
+        let outcome = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            () = place.cancelled() => Err(running::cancelled()),
+            outcome = send_all(stream, &sender, bounds.stall_max) => outcome,
+        };
+        drop((place, client));
+        let last = outcome.map_or_else(Delivery::Failed, |()| Delivery::End);
+        // A client that does not read even this is gone; its stream ends with an error all the same.
+        let _ = tokio::time::timeout(bounds.stall_max, sender.send(last)).await;
+    });
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(running::cancelled()),
+        // Nothing said is a panic.
+        begun = has_started => begun.unwrap_or_else(|_| Err(status::internal())),
+    }?;
+    Ok(messages(response))
+}
+
+/// The stream, if its result has the columns that were promised.
+fn promised(stream: QueryStream, schema_digest: &Bytes) -> Result<QueryStream, Status> {
+    if schema_digest.is_empty() || *schema_digest == digest_of(&stream.schema()) {
+        return Ok(stream);
     }
-    Ok(deliver(state, stream, place, Arc::clone(&caller.client)))
+    let message = "the result's columns changed since the statement was planned";
+    Err(status::of_code(Code::SRV004, message, Some("run the statement again")))
 }
 
 /// The statement a ticket stands for, if it is the caller's.
@@ -160,28 +206,8 @@ enum Delivery {
     End,
 }
 
-/// Rows to messages on a task of its own, so that a client that stops reading still meets a deadline, and one that
-/// goes away ends the statement at once (INV-10).
-fn deliver(state: &ServerState, stream: QueryStream, mut place: Place, client: Arc<ClientSession>) -> MessageStream {
-    let bounds = state.bounds;
-    let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
-    let response = Delivered {
-        receiver,
-        stop: place.stop(),
-        last: Instant::now() + bounds.total_max,
-    };
-    state.workers.spawn(async move {
-        let outcome = tokio::select! {
-            biased;
-            () = sender.closed() => return,
-            () = place.cancelled() => Err(running::cancelled()),
-            outcome = send_all(stream, &sender, bounds.stall_max) => outcome,
-        };
-        drop((place, client));
-        let last = outcome.map_or_else(Delivery::Failed, |()| Delivery::End);
-        // A client that does not read even this is gone; its stream ends with an error all the same.
-        let _ = tokio::time::timeout(bounds.stall_max, sender.send(last)).await;
-    });
+/// What the client reads.
+fn messages(response: Delivered) -> MessageStream {
     futures::stream::unfold(Some(response), |response| async move {
         let mut response = response?;
         match response.next().await {
