@@ -135,6 +135,7 @@ mod tests {
     use super::*;
 
     /// The last column of what an ordered outer join gives, with the rule or without.
+    #[expect(clippy::disallowed_methods, reason = "what is tested is DataFusion's own planning")]
     async fn ordered(mended: bool) -> Vec<Option<i64>> {
         use arrow::array::AsArray;
         use arrow::datatypes::Int64Type;
