@@ -152,6 +152,11 @@ impl QueryRun {
         self.counts.lock().clone()
     }
 
+    /// Counts `source` among those of the run, asked or not: whether one is asked may depend on how many rows others hide.
+    pub fn note(&self, source: &str) {
+        let _ = self.counts_of(source);
+    }
+
     fn counts_of(&self, source: &str) -> Arc<SourceCounts> {
         Arc::clone(self.counts.lock().entry(source.to_owned()).or_default())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
@@ -16,8 +17,11 @@ use super::plan_cache::KeptStatement;
 use super::plan_template::{PlanTemplate, is_small};
 use super::query_run::QueryRun;
 use crate::EngineError;
+use crate::absorb::absorbed_scan::AbsorbedScanExec;
 use crate::executable::{optimize_open, physical_plan};
 use crate::explain::explain_analyzed;
+use crate::govern::enforcement::{Admission, Enforcement};
+use crate::govern::governed_scan::GovernedScanExec;
 use crate::limits::on_large_stack;
 use crate::plan::explanation_of;
 use crate::rules::ready;
@@ -62,7 +66,11 @@ impl Steps {
     /// The plan with `values` for its parameters: the one kept, or one made for them.
     async fn plan(&self, values: Vec<ScalarValue>) -> Result<Arc<dyn ExecutionPlan>, EngineError> {
         let pushdown = self.run.pushdown;
-        let ready = |plan| Ok(ready(plan, self.context.session_config().options(), pushdown)?);
+        let ready = |plan| {
+            let plan = ready(plan, self.context.session_config().options(), pushdown)?;
+            note_sources(&plan, &self.run)?;
+            Ok(plan)
+        };
         if let Some(template) = self.template().await
             && let Some(plan) = template.bound(&values)?
         {
@@ -90,6 +98,7 @@ impl Steps {
         })
         .await?;
         let plan = ready(made.plan, self.context.session_config().options(), self.run.pushdown)?;
+        note_sources(&plan, &self.run)?;
         let mut stream = execute_stream(Arc::clone(&plan), Arc::clone(&self.context))?;
         let mut rows = 0;
         while let Some(batch) = stream.try_next().await? {
@@ -157,4 +166,26 @@ impl Steps {
         });
         Ok(inner.boxed())
     }
+}
+
+/// Tells the run the sources of a plan's scans, and of the keys that their policies need.
+fn note_sources(plan: &Arc<dyn ExecutionPlan>, run: &QueryRun) -> Result<(), EngineError> {
+    let note = |enforcement: &Enforcement| {
+        run.note(&enforcement.source.name);
+        for admission in enforcement.policies.iter().flat_map(|policy| &policy.admissions) {
+            if let Admission::Keys { relation, .. } = admission {
+                relation.steps.iter().for_each(|step| run.note(&step.source.name));
+            }
+        }
+    };
+    plan.apply(|node| {
+        if let Some(scan) = node.downcast_ref::<GovernedScanExec>() {
+            note(&scan.enforcement);
+        }
+        if let Some(scan) = node.downcast_ref::<AbsorbedScanExec>() {
+            scan.remote.reads.iter().for_each(|read| note(&read.enforcement));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
 }
