@@ -220,11 +220,8 @@ async fn read(
     let query = RemoteQuery { root: relation };
     let expected = query.schema();
     let source = remote.source.name.clone();
-    let stream = run
-        .reader(&remote.source)
-        .read(&query)
-        .await
-        .map_err(|error| EngineError::from_source(&error))?;
+    let streams = run.read(&remote.source, &query, 1).await?;
+    let stream = futures::stream::iter(streams).flatten();
     Ok(stream
         .map(move |batch| {
             let batch = batch.map_err(|error| EngineError::from_source(&error))?;

@@ -45,17 +45,14 @@ impl RawRead {
 
     /// Opens the stream.
     pub async fn open(&self, run: &QueryRun) -> Result<RawStream, EngineError> {
-        let query = self.query();
-        let stream = run.reader(&self.source).read(&query).await;
-        let stream = stream.map_err(|error| EngineError::from_source(&error))?;
-        Ok(self.honest(&query, stream))
+        let parts = self.open_parts(run, 1).await?;
+        Ok(futures::stream::iter(parts).flatten().boxed())
     }
 
     /// Opens at most `parts` streams, which have the rows together.
     pub async fn open_parts(&self, run: &QueryRun, parts: usize) -> Result<Vec<RawStream>, EngineError> {
         let query = self.query();
-        let streams = run.reader(&self.source).read_parts(&query, parts).await;
-        let streams = streams.map_err(|error| EngineError::from_source(&error))?;
+        let streams = run.read(&self.source, &query, parts).await?;
         Ok(streams.into_iter().map(|stream| self.honest(&query, stream)).collect())
     }
 

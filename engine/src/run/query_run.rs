@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use caliber_connector_spi::{QueryContext, SourceReader, StatementLog};
+use caliber_connector_spi::{BatchStream, QueryContext, RemoteQuery, SourceReader, StatementLog};
 use datafusion::execution::TaskContext;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -117,7 +117,7 @@ impl QueryRun {
     }
 
     /// The run's one reader of `source`: everything it reads there is one snapshot.
-    pub fn reader(&self, source: &OpenSource) -> Arc<dyn SourceReader> {
+    fn reader(&self, source: &OpenSource) -> Arc<dyn SourceReader> {
         let counts = self.counts_of(&source.name);
         let mut readers = self.readers.lock();
         let reader = readers.entry(source.name.clone()).or_insert_with(|| {
@@ -130,6 +130,22 @@ impl QueryRun {
             })
         });
         Arc::clone(reader)
+    }
+
+    /// Asks `source` for the rows of `query`, in at most `parts` streams. Whoever asked may be gone before they begin: the
+    /// connection is opened to the end all the same, and given back in order, as other reads of the run share its snapshot.
+    pub async fn read(
+        &self,
+        source: &OpenSource,
+        query: &RemoteQuery,
+        parts: usize,
+    ) -> Result<Vec<BatchStream>, EngineError> {
+        let (reader, query) = (self.reader(source), query.clone());
+        let opened = tokio::spawn(async move { reader.read_parts(&query, parts).await });
+        match opened.await {
+            Ok(streams) => streams.map_err(|error| EngineError::from_source(&error)),
+            Err(error) => Err(EngineError::internal("a read broke off", &error)),
+        }
     }
 
     /// The error of reading `source` for a policy, without a name that does not exist for the principal.
