@@ -59,6 +59,19 @@ pub struct Prepared {
     pub parameters: SchemaRef,
 }
 
+impl Prepared {
+    fn of(kept: &KeptStatement) -> Self {
+        let parameters = kept.planned.parameters.iter().enumerate();
+        let parameters: Vec<Field> = parameters
+            .map(|(at, data_type)| Field::new(format!("${}", at + 1), wire_type(data_type), true))
+            .collect();
+        Self {
+            schema: Arc::clone(&kept.planned.schema),
+            parameters: Arc::new(Schema::new(parameters)),
+        }
+    }
+}
+
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
@@ -133,21 +146,18 @@ impl Session {
         listing(&self.current().catalog)
     }
 
+    /// What a statement takes and gives, if it was planned before and its plan is kept: at once, without planning.
+    pub fn prepared(&self, sql: &str) -> Option<Prepared> {
+        let current = self.current();
+        let kept = self.engine.plans.find(&current.catalog.standing, &self.schema, sql)?;
+        Some(Prepared::of(&kept))
+    }
+
     /// Parses, admits and plans a statement, and says what it takes and gives. Asks no source for rows. A refusal is
     /// audited.
     pub async fn prepare(&self, sql: &str) -> Result<Prepared, EngineError> {
-        let prepared = self.current().kept(sql).await.map(|kept| {
-            let parameters = kept.planned.parameters.iter().enumerate();
-            let parameters: Vec<Field> = parameters
-                .map(|(at, data_type)| Field::new(format!("${}", at + 1), wire_type(data_type), true))
-                .collect();
-            Prepared {
-                schema: Arc::clone(&kept.planned.schema),
-                parameters: Arc::new(Schema::new(parameters)),
-            }
-        });
-        match prepared {
-            Ok(prepared) => Ok(prepared),
+        match self.current().kept(sql).await {
+            Ok(kept) => Ok(Prepared::of(&kept)),
             Err(error) => Err(self.refused(sql, error).await),
         }
     }

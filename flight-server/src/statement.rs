@@ -61,6 +61,9 @@ pub async fn flight_info(
 /// Plans a statement within the caller's bounds.
 pub async fn plan(state: &ServerState, caller: &Caller, sql: &str) -> Result<Prepared, Status> {
     state.recordable()?;
+    if let Some(prepared) = caller.session.prepared(sql) {
+        return Ok(prepared);
+    }
     let place = state.running.start(caller.name(), Work::Plan, "");
     let mut place = match place {
         Ok(place) => place,

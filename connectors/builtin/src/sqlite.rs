@@ -1,6 +1,6 @@
 //! `connector: sqlite`: a SQLite database file, read in place.
 //!
-//! Owns: the file's options, its bounded connections, one thread for each query that reads it. Never: writes, attaches
+//! Owns: the file's options, its bounded connections, one thread at a time for each query that reads it. Never: writes, attaches
 //! another file, loads an extension, guesses what an odd value meant.
 //!
 //! All reads of a query share one connection and one read transaction, so they see one snapshot. In a file with a
@@ -15,6 +15,7 @@ mod fault;
 mod introspect;
 mod prepare;
 mod session;
+mod threads;
 mod types;
 mod worker;
 
@@ -37,6 +38,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use fault::Fault;
+use session::Session;
+use threads::{Assignment, Threads};
 use worker::{Event, Item, Job, Read};
 
 /// The longest wait for a connection of the pool.
@@ -72,6 +75,7 @@ impl ConnectorFactory for Factory {
             source: source.name.clone(),
             path: path.to_owned(),
             connections: Arc::new(Semaphore::new(source.connections_max.clamp(1, Semaphore::MAX_PERMITS))),
+            threads: Threads::default(),
             statement_timeout: source.statement_timeout,
         }))
     }
@@ -83,6 +87,7 @@ struct Sqlite {
     source: String,
     path: PathBuf,
     connections: Arc<Semaphore>,
+    threads: Threads,
     statement_timeout: Duration,
 }
 
@@ -124,10 +129,10 @@ impl Connector for Sqlite {
         let flag = cancelled.0.clone();
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let gate = Arc::new(session::Gate::default());
-            gate.enter(&flag, deadline);
-            let connection = session::open(&path, &gate)?;
-            introspect::introspect(&connection)
+            let session = Session::open(&path)?;
+            session.gate.enter(&flag, deadline);
+            session.begin()?;
+            introspect::introspect(&session.connection)
         });
         match work.await {
             Ok(result) => result.map_err(|fault: Fault| fault.of(&self.source)),
@@ -216,12 +221,14 @@ impl Reader {
             permit: source.connection(self.context.deadline).await?,
         };
         let (events, received) = std::sync::mpsc::channel();
-        std::thread::Builder::new()
-            .name(format!("sqlite {}", source.source))
-            .spawn(move || {
-                worker::run(&job, &received, first);
-                drop(job.permit);
-            })
+        let assignment = Assignment {
+            job,
+            events: received,
+            first,
+        };
+        source
+            .threads
+            .assign(&format!("sqlite {}", source.source), assignment)
             .map_err(|_| source.error(ErrorClass::Limit, "no thread could be started"))?;
         Ok(events)
     }

@@ -19,6 +19,8 @@ const QUEUE_MAX: usize = 4_096;
 const ENDS_MAX: usize = 65_536;
 /// Records of one write.
 const BATCH_MAX: usize = 1_024;
+/// How long the ends of statements wait for a record that somebody waits for, to share its sync: nobody waits for an end.
+const ENDS_WAIT: Duration = Duration::from_millis(20);
 /// A write that takes longer is as good as failed.
 pub const STALL_MAX: Duration = Duration::from_secs(2);
 /// While the disk fails, how often writing is tried again.
@@ -64,6 +66,8 @@ impl Job {
 struct State {
     jobs: VecDeque<Job>,
     ends: usize,
+    /// When the ends that wait are written, if nothing is before.
+    ends_until: Option<Instant>,
     ends_lost: u64,
     /// Why the last write failed, and since when all have.
     failing: Option<(String, Instant)>,
@@ -122,7 +126,11 @@ impl Queue {
         }
         state.ends += 1;
         state.jobs.push_back(job);
-        self.changed.notify_all();
+        let is_first = state.ends_until.is_none();
+        state.ends_until.get_or_insert_with(|| Instant::now() + ENDS_WAIT);
+        if is_first || state.jobs.len() >= BATCH_MAX {
+            self.changed.notify_all();
+        }
     }
 
     /// Whether a record would be taken now.
@@ -159,13 +167,21 @@ impl Queue {
                 }
                 break;
             }
-            if !state.jobs.is_empty() {
+            if state.closing {
+                if state.jobs.is_empty() {
+                    return None;
+                }
                 break;
             }
-            if state.closing {
-                return None;
+            if state.jobs.len() > state.ends || state.jobs.len() >= BATCH_MAX {
+                break;
             }
-            self.changed.wait(&mut state);
+            let until = state.ends_until;
+            match until {
+                None => self.changed.wait(&mut state),
+                Some(until) if self.changed.wait_until(&mut state, until).timed_out() => break,
+                Some(_) => {}
+            }
         }
         if state.failing.is_some() && state.closing {
             return None;
@@ -174,6 +190,9 @@ impl Queue {
         let count = state.jobs.len().min(BATCH_MAX);
         let batch: Vec<Job> = state.jobs.drain(..count).collect();
         state.ends -= batch.iter().filter(|job| job.is_end()).count();
+        if state.ends == 0 {
+            state.ends_until = None;
+        }
         Some(batch)
     }
 }
@@ -286,6 +305,7 @@ impl Writer {
                 let (ends, others): (Vec<Job>, Vec<Job>) = failed.chain(waiting).partition(Job::is_end);
                 state.refused += others.len() as u64;
                 state.ends = ends.len();
+                state.ends_until = Some(Instant::now());
                 state.jobs.extend(ends);
                 drop(state);
                 for job in others {

@@ -444,15 +444,15 @@ async fn refusals_name_the_source_and_nothing_else() {
         .unwrap();
     // SQLite would otherwise read "gone" as a string.
     assert_eq!(rows(&source, &query).await.unwrap_err().class, ErrorClass::Drift);
-    let gate = Arc::new(session::Gate::default());
-    let connection = session::open(&file.0, &gate).unwrap();
+    let session = Session::open(&file.0).unwrap();
+    session.begin().unwrap();
     for sql in [
         "ATTACH ':memory:' AS other",
         "CREATE TABLE x (a)",
         "DELETE FROM t",
         "SELECT load_extension('x')",
     ] {
-        assert!(connection.execute_batch(sql).is_err(), "{sql}");
+        assert!(session.connection.execute_batch(sql).is_err(), "{sql}");
     }
 }
 
@@ -475,4 +475,33 @@ async fn values_are_bound_and_the_statement_is_told() {
     let expected = "SELECT t0.\"s\" FROM \"t\" AS t0 WHERE (t0.\"s\" COLLATE BINARY = ?1)";
     assert_eq!(*log.0.lock(), [(expected.to_owned(), 1)]);
     assert_eq!(source.statement(&query).as_deref(), Some(expected));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_kept_reads_what_is_there_now() {
+    let file = File::new(
+        "kept",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1);",
+    );
+    let source = file.source(1);
+    let query = scan(&source, "t", &["id"]).await;
+    assert_eq!(count(&source, &query).await, 1);
+    let writer = rusqlite::Connection::open(&file.0).unwrap();
+    writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    assert_eq!(count(&source, &query).await, 2);
+    // Between queries nothing keeps a writer waiting.
+    writer
+        .execute_batch("BEGIN EXCLUSIVE; INSERT INTO t VALUES (3); COMMIT")
+        .unwrap();
+    assert_eq!(count(&source, &query).await, 3);
+    // Another file of the same name.
+    let other = File::new(
+        "kept-other",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2), (3), (4), (5);",
+    );
+    std::fs::rename(&other.0, &file.0).unwrap();
+    assert_eq!(count(&source, &query).await, 5);
+    drop(writer);
+    std::fs::remove_file(&file.0).unwrap();
+    assert_eq!(rows(&source, &query).await.unwrap_err().class, ErrorClass::Unavailable);
 }

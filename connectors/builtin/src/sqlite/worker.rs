@@ -1,6 +1,7 @@
-//! The thread of one query: one connection, one snapshot, every read of the query by turns.
+//! A thread while it serves a query: one connection, one snapshot, every read of the query by turns.
 //!
-//! Owns: statements in flight, demand, deadlines, cancel. Never: waits for a consumer while another read could go on.
+//! Owns: statements in flight, demand, deadlines, cancel. Never: waits for a consumer while another read could go on;
+//! knows what the thread does between queries (`threads`).
 //!
 //! A batch is made only when its consumer has asked for it, so back-pressure reaches SQLite and reads that share the
 //! connection need no buffer.
@@ -13,14 +14,14 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use caliber_connector_spi::{ConnectorError, StatementLog};
-use rusqlite::{Connection, Rows, Statement};
+use rusqlite::{CachedStatement, Connection, Rows};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::decode::Decoder;
 use super::fault::{Fault, is_interrupted};
 use super::prepare::Prepared;
-use super::session::{self, Gate};
+use super::session::{Gate, Session};
 
 /// Statements a connection holds before it wants a moment with none in flight to let go of them.
 const STATEMENTS_MAX: usize = 512;
@@ -84,16 +85,25 @@ enum Step {
     Gone,
 }
 
-/// Serves a query until its reader and all its streams are gone, or its deadline has passed.
-pub(super) fn run(job: &Job, events: &Receiver<Event>, first: Box<Read>) {
-    let gate = Arc::new(Gate::default());
-    gate.enter(&first.cancelled, first.deadline);
-    match session::open(&job.path, &gate) {
-        Ok(connection) => {
+/// Serves a query until its reader and all its streams are gone, or its deadline has passed, with `held` if that can
+/// still serve. Gives the session that may serve another query.
+pub(super) fn run(job: &Job, events: &Receiver<Event>, first: Box<Read>, held: Option<Session>) -> Option<Session> {
+    let begun = match held.filter(Session::is_current) {
+        Some(session) => Ok(session),
+        None => Session::open(&job.path),
+    };
+    let begun = begun.and_then(|session| {
+        session.gate.enter(&first.cancelled, first.deadline);
+        session.begin()?;
+        Ok(session)
+    });
+    match begun {
+        Ok(session) => {
             let mut next = Some(first);
             while let Some(read) = next {
-                next = serve(job, &gate, &connection, events, read);
+                next = serve(job, &session.gate, &session.connection, events, read);
             }
+            session.end().then_some(session)
         }
         Err(fault) => {
             let error = fault.of(&job.source);
@@ -103,6 +113,7 @@ pub(super) fn run(job: &Job, events: &Receiver<Event>, first: Box<Read>) {
                     fail(&read, error.clone());
                 }
             }
+            None
         }
     }
 }
@@ -115,7 +126,7 @@ fn serve(
     events: &Receiver<Event>,
     first: Box<Read>,
 ) -> Option<Box<Read>> {
-    let mut slots: Vec<Option<Statement<'_>>> = (0..STATEMENTS_MAX).map(|_| None).collect();
+    let mut slots: Vec<Option<CachedStatement<'_>>> = (0..STATEMENTS_MAX).map(|_| None).collect();
     let mut free = slots.iter_mut();
     let mut active: Vec<Active<'_>> = Vec::new();
     let mut pending = Some(Event::Read(first));
@@ -178,7 +189,7 @@ fn wait(job: &Job, events: &Receiver<Event>, active: &mut Vec<Active<'_>>) -> Re
 fn start<'s, 'c: 's>(
     job: &Job,
     connection: &'c Connection,
-    slot: &'s mut Option<Statement<'c>>,
+    slot: &'s mut Option<CachedStatement<'c>>,
     read: Box<Read>,
 ) -> Option<Active<'s>> {
     match prepare(job, connection, slot, &read) {
@@ -199,11 +210,11 @@ fn start<'s, 'c: 's>(
 fn prepare<'s, 'c: 's>(
     job: &Job,
     connection: &'c Connection,
-    slot: &'s mut Option<Statement<'c>>,
+    slot: &'s mut Option<CachedStatement<'c>>,
     read: &Read,
 ) -> Result<(Rows<'s>, Decoder), Fault> {
     let decoder = Decoder::new(&read.statement);
-    let statement = slot.insert(connection.prepare(&read.statement.sql)?);
+    let statement = slot.insert(connection.prepare_cached(&read.statement.sql)?);
     if !statement.readonly() {
         return Err(Fault::Statement("a statement that writes"));
     }
