@@ -223,7 +223,7 @@ fn with_any_values(query: RemoteQuery) -> RemoteQuery {
         scalar.ok().and_then(|scalar| value(&scalar))
     };
     match query.root.with_parameters(&some) {
-        Some(root) => RemoteQuery { root },
+        Some(root) => RemoteQuery::new(root),
         None => query,
     }
 }

@@ -124,6 +124,6 @@ impl Connector for Postgres {
     }
 
     fn statement(&self, query: &RemoteQuery) -> Option<String> {
-        Some(render(query, &dialect::Postgres).sql)
+        Some(render(query, &dialect::Postgres::default()).sql)
     }
 }

@@ -17,6 +17,9 @@ use crate::{RemoteColumn, RemoteTable};
 pub struct RemoteQuery {
     /// The tree.
     pub root: Relation,
+    /// Whether the reader brings groups together: a group of `root` may then come in several rows, each of some of the rows
+    /// it is made of. Only of a `Relation::Aggregate`.
+    pub in_parts: bool,
 }
 
 /// A node of a remote query.
@@ -350,33 +353,11 @@ impl Expr {
     }
 }
 
-impl RemoteQuery {
-    /// Some columns of the rows of `table` for which `predicate` is TRUE, at most `rows` of them.
-    pub fn of_table(table: Arc<RemoteTable>, columns: &[usize], predicate: Option<Expr>, rows: Option<u64>) -> Self {
-        let mut root = Relation::Scan { table };
-        if let Some(predicate) = predicate {
-            root = Relation::Filter {
-                input: Box::new(root),
-                predicate,
-            };
-        }
-        root = Relation::Project {
-            input: Box::new(root),
-            columns: columns.iter().map(|index| Expr::Column(*index)).collect(),
-        };
-        if let Some(rows) = rows {
-            root = Relation::Limit {
-                input: Box::new(root),
-                rows,
-            };
-        }
-        Self { root }
-    }
-
-    /// The query as a read of one table, where it is no more than that. Every source can run those.
-    pub fn table_read(&self) -> Option<TableRead<'_>> {
+impl Relation {
+    /// As a read of one table, where it is no more than that.
+    fn table_read(&self) -> Option<TableRead<'_>> {
         let mut rows: Option<u64> = None;
-        let mut node = &self.root;
+        let mut node = self;
         while let Relation::Limit { input, rows: most } = node {
             rows = Some(rows.map_or(*most, |known| known.min(*most)));
             node = input;
@@ -402,6 +383,48 @@ impl RemoteQuery {
             predicates,
             rows,
         })
+    }
+}
+
+impl RemoteQuery {
+    /// The rows of `root`, each group in one row.
+    pub fn new(root: Relation) -> Self {
+        Self { root, in_parts: false }
+    }
+
+    /// Some columns of the rows of `table` for which `predicate` is TRUE, at most `rows` of them.
+    pub fn of_table(table: Arc<RemoteTable>, columns: &[usize], predicate: Option<Expr>, rows: Option<u64>) -> Self {
+        let mut root = Relation::Scan { table };
+        if let Some(predicate) = predicate {
+            root = Relation::Filter {
+                input: Box::new(root),
+                predicate,
+            };
+        }
+        root = Relation::Project {
+            input: Box::new(root),
+            columns: columns.iter().map(|index| Expr::Column(*index)).collect(),
+        };
+        if let Some(rows) = rows {
+            root = Relation::Limit {
+                input: Box::new(root),
+                rows,
+            };
+        }
+        Self::new(root)
+    }
+
+    /// The query as a read of one table, where it is no more than that. Every source can run those.
+    pub fn table_read(&self) -> Option<TableRead<'_>> {
+        self.root.table_read()
+    }
+
+    /// The read of one table whose rows are grouped, where a group may come in parts.
+    pub fn grouped_read(&self) -> Option<TableRead<'_>> {
+        match &self.root {
+            Relation::Aggregate { input, .. } if self.in_parts => input.table_read(),
+            _ => None,
+        }
     }
 
     /// The Arrow schema of the result, exactly. A column that is a table's has its name, unless another has it too.

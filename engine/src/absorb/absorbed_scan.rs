@@ -217,7 +217,10 @@ async fn read(
     run: &QueryRun,
     schema: SchemaRef,
 ) -> std::result::Result<BoxStream<'static, Result<RecordBatch>>, EngineError> {
-    let query = RemoteQuery { root: relation };
+    let query = RemoteQuery {
+        root: relation,
+        in_parts: remote.in_parts,
+    };
     let expected = query.schema();
     let source = remote.source.name.clone();
     let streams = run.read(&remote.source, &query, 1).await?;

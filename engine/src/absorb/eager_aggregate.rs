@@ -284,7 +284,7 @@ impl Below<'_> {
             .enumerate()
             .map(|(at, new)| Expr::Column(schema.qualified_field(at).into()).alias_qualified(Some(self.name), new))
             .collect();
-        let sealed = Arc::new(Node::Remote(Box::new(grown)).sealed());
+        let sealed = Arc::new(Node::Remote(Box::new(grown.into_parts())).sealed());
         let projection = LogicalPlan::Projection(Projection::try_new(exprs, sealed)?);
         Ok(Some((rows - fewer, projection)))
     }

@@ -99,6 +99,7 @@ pub(crate) fn governed_relation(scan: &TableScan, table: &GovernedTable) -> Resu
         keys: keys(table, &projection),
         estimate,
         is_plain: true,
+        in_parts: false,
         original: LogicalPlan::TableScan(scan.clone()),
     })
 }

@@ -40,6 +40,8 @@ pub(crate) struct RemotePlan {
     pub estimate: Estimate,
     /// Whether a governed scan does as much.
     pub is_plain: bool,
+    /// Whether its groups may come in several rows each, which are brought together above.
+    pub in_parts: bool,
     /// The sub-plan it stands for.
     pub original: LogicalPlan,
 }
@@ -92,7 +94,7 @@ impl RemotePlan {
         if relation.tables().len() > TABLES_MAX {
             return Err("it is over more tables than one statement is".to_owned());
         }
-        let relation = RemoteQuery { root: relation };
+        let relation = RemoteQuery::new(relation);
         if capabilities.reads_tables_only() && relation.table_read().is_none() {
             return Err("the source reads its tables one by one".to_owned());
         }
@@ -102,6 +104,7 @@ impl RemotePlan {
             schema: Arc::clone(schema),
             original,
             is_plain: false,
+            in_parts: false,
             ..self.clone()
         })
     }
@@ -246,6 +249,13 @@ impl RemotePlan {
             filter,
             data_type: data_type.clone(),
         })
+    }
+
+    /// The same groups, each in as many rows as the source likes.
+    pub fn into_parts(mut self) -> Self {
+        self.in_parts = true;
+        self.keys = Vec::new();
+        self
     }
 
     /// The first `rows` of it by these keys.
@@ -427,6 +437,7 @@ impl RemotePlan {
     pub fn query(&self) -> RemoteQuery {
         RemoteQuery {
             root: self.relation.clone(),
+            in_parts: self.in_parts,
         }
     }
 }

@@ -237,12 +237,10 @@ async fn parquet_arrives_in_its_types_and_every_predicate_is_exact() {
     }
     let limited = cut(&query, &[0], Some(2));
     assert_eq!(count(&source, &limited).await, 2);
-    let above = RemoteQuery {
-        root: Relation::Filter {
-            input: Box::new(limited.root),
-            predicate: Expr::IsNull(Box::new(Expr::Column(0))),
-        },
-    };
+    let above = RemoteQuery::new(Relation::Filter {
+        input: Box::new(limited.root),
+        predicate: Expr::IsNull(Box::new(Expr::Column(0))),
+    });
     let refused = rows(&source, &above).await.unwrap_err();
     assert_eq!(refused.class, ErrorClass::Statement, "more than a read of one table");
     assert_eq!(count(&source, &cut(&query, &[], None)).await, 3);

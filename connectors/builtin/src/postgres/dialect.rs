@@ -12,7 +12,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use caliber_connector_spi::{
     AggregateFunction, Arithmetic, Call, Capabilities, Comparison, DatePart, Dialect, Form, Function, Operand,
-    Parameter, Sql, Subquery, TypeClass, TypeSet, Value, operator,
+    Parameter, RemoteTable, Sql, Subquery, TypeClass, TypeSet, Value, operator,
 };
 
 /// What PostgreSQL evaluates as DataFusion does. Floats are not in it: `-0.0 = 0.0` there, and not here.
@@ -78,7 +78,11 @@ const EXACT: TypeSet = TypeSet::of(&[
 ]);
 
 /// The dialect.
-pub struct Postgres;
+#[derive(Default)]
+pub struct Postgres {
+    /// Reads its one table in a range of rows, whose bounds are the two parameters after so many.
+    pub range_after: Option<usize>,
+}
 
 /// How a text is reached.
 #[derive(Clone, Copy, PartialEq)]
@@ -170,6 +174,22 @@ impl Dialect for Postgres {
 
     fn identifier(&self, name: &str) -> String {
         format!("\"{}\"", name.replace('"', "\"\""))
+    }
+
+    fn table(&self, table: &RemoteTable) -> String {
+        let name = self.identifier(&table.name);
+        let name = match &table.namespace {
+            Some(namespace) => format!("{}.{name}", self.identifier(namespace)),
+            None => name,
+        };
+        match self.range_after {
+            None => name,
+            Some(known) => format!(
+                "(SELECT * FROM {name} WHERE ctid >= ${} AND ctid < ${})",
+                known + 1,
+                known + 2
+            ),
+        }
     }
 
     fn placeholder(&self, number: usize, parameter: &Parameter) -> String {

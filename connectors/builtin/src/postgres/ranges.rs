@@ -6,10 +6,11 @@
 //! give each row of the snapshot once, whatever the table grew or shrank to since its size was asked for.
 
 use bytes::BufMut;
-use caliber_connector_spi::{Comparison, Expr, RemoteQuery, RemoteTable, RenderedQuery};
+use caliber_connector_spi::{Comparison, Expr, RemoteQuery, RemoteTable, RenderedQuery, TableRead, render};
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
+use super::dialect::Postgres;
 use super::session::Session;
 use super::wire::{self, Encoded};
 
@@ -70,7 +71,7 @@ pub async fn split(
     let Some(table) = scanned(query).filter(|_| parts_max() > 1) else {
         return Ok(None);
     };
-    if is_filtered(query) && !reads_every_block(rendered, session).await? {
+    if has_choice(query) && !reads_every_block(query, rendered, session).await? {
         return Ok(None);
     }
     let statement = session.prepare(BLOCKS, &[Type::TEXT, Type::TEXT]).await?;
@@ -83,20 +84,32 @@ pub async fn split(
         None => 0,
     };
     let blocks = u32::try_from(blocks).unwrap_or(NO_BLOCK);
-    Ok((blocks >= BLOCKS_MIN).then(|| cut(blocks)))
+    // Groups come once for each range, so there are as few as keep the connections busy.
+    let ranges = if query.in_parts {
+        u32::try_from(parts_max()).unwrap_or(RANGES)
+    } else {
+        RANGES
+    };
+    Ok((blocks >= BLOCKS_MIN).then(|| cut(blocks, ranges)))
 }
 
-/// The table, if `query` is a scan of one large table, filtered or not, and nothing else. A filter by equality is
-/// taken for a look-up without asking the server.
+/// What `query` reads of one table, in groups that may come in parts or row by row.
+fn read(query: &RemoteQuery) -> Option<TableRead<'_>> {
+    query.grouped_read().or_else(|| query.table_read())
+}
+
+/// The table, if `query` is a scan of one large table, filtered or not, and nothing else but groups that may come in parts.
+/// A filter by equality is taken for a look-up without asking the server.
 fn scanned(query: &RemoteQuery) -> Option<&RemoteTable> {
-    let read = query.table_read()?;
+    let read = read(query)?;
     let is_large = read.table.rows_estimate.is_some_and(|rows| rows >= ROWS_MIN);
     let is_whole = read.rows.is_none() && !read.predicates.iter().any(|predicate| looks_up(predicate));
     (is_large && is_whole && !read.table.is_view).then_some(read.table.as_ref())
 }
 
-fn is_filtered(query: &RemoteQuery) -> bool {
-    query.table_read().is_some_and(|read| !read.predicates.is_empty())
+/// Whether the server may have a better way than from end to end.
+fn has_choice(query: &RemoteQuery) -> bool {
+    query.in_parts || read(query).is_some_and(|read| !read.predicates.is_empty())
 }
 
 fn looks_up(predicate: &Expr) -> bool {
@@ -111,7 +124,11 @@ fn looks_up(predicate: &Expr) -> bool {
 
 /// Whether the server would read the table from end to end in one process: not by an index, which the ranges would
 /// keep it from, and not with workers of its own.
-async fn reads_every_block(rendered: &RenderedQuery, session: &mut Session) -> Result<bool, Error> {
+async fn reads_every_block(
+    query: &RemoteQuery,
+    rendered: &RenderedQuery,
+    session: &mut Session,
+) -> Result<bool, Error> {
     let types: Vec<Type> = rendered.parameters.iter().map(wire::parameter_type).collect();
     let parameters: Option<Vec<Encoded>> = rendered.parameters.iter().map(wire::encode).collect();
     let Some(parameters) = parameters else {
@@ -123,20 +140,29 @@ async fn reads_every_block(rendered: &RenderedQuery, session: &mut Session) -> R
     let row = session.client.query_one(&statement, &parameters).await?;
     let plan: wire::Raw<'_> = row.try_get(0)?;
     let plan: serde_json::Value = serde_json::from_slice(plan.0).unwrap_or_default();
-    Ok(plan.pointer("/0/Plan/Node Type").and_then(serde_json::Value::as_str) == Some("Seq Scan"))
+    let scan = if query.in_parts {
+        "/0/Plan/Plans/0/Node Type"
+    } else {
+        "/0/Plan/Node Type"
+    };
+    Ok(plan.pointer(scan).and_then(serde_json::Value::as_str) == Some("Seq Scan"))
 }
 
 /// The statement of `query` for one range, its bounds two more parameters after those `query` has.
 pub fn ranged(query: &RemoteQuery, rendered: &RenderedQuery) -> String {
-    let word = if is_filtered(query) { "AND" } else { "WHERE" };
-    let first = rendered.parameters.len() + 1;
-    let second = first + 1;
-    format!("{} {word} ctid >= ${first} AND ctid < ${second}", rendered.sql)
+    let dialect = Postgres {
+        range_after: Some(rendered.parameters.len()),
+    };
+    render(query, &dialect).sql
 }
 
-/// The ranges of a table of about `blocks` blocks. The last one has no end.
-fn cut(blocks: u32) -> Vec<Blocks> {
-    let step = (blocks / RANGES).clamp(*RANGE_BLOCKS.start(), *RANGE_BLOCKS.end());
+/// About `count` ranges of a table of about `blocks` blocks. The last one has no end.
+fn cut(blocks: u32, count: u32) -> Vec<Blocks> {
+    let step = if count == RANGES {
+        (blocks / RANGES).clamp(*RANGE_BLOCKS.start(), *RANGE_BLOCKS.end())
+    } else {
+        blocks.div_ceil(count).max(1)
+    };
     let mut from = 0;
     let mut ranges = Vec::new();
     while blocks - from > step {
@@ -154,7 +180,7 @@ mod tests {
     use super::*;
 
     fn check(blocks: u32, expected: usize) {
-        let ranges = cut(blocks);
+        let ranges = cut(blocks, RANGES);
         assert_eq!(ranges.len(), expected, "{blocks} blocks");
         assert_eq!(ranges.first().map(|range| range.from), Some(0));
         assert_eq!(ranges.last().map(|range| range.to), Some(u32::MAX));

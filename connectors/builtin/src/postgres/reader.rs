@@ -93,7 +93,7 @@ impl SourceReader for Reader {
     async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
         let shared = &self.shared;
         let builder = BatchBuilder::new(&shared.source_name, query, shared.context.batch_rows_max)?;
-        let rendered = render(query, &Postgres);
+        let rendered = render(query, &Postgres::default());
         let prepared = tokio::time::timeout_at(shared.context.deadline.into(), shared.prepare(query, rendered)).await;
         let (first, job) = prepared.map_err(|_| shared.flow.deadline_error())??;
         let (outlet, batches) = shared.flow.pipe();

@@ -89,7 +89,7 @@ impl Loaded {
             buffer_bytes_max: 64 << 20,
             log: Arc::new(Silent),
         });
-        let query = RemoteQuery { root: root.clone() };
+        let query = RemoteQuery::new(root.clone());
         let batches: Vec<RecordBatch> = reader.read(&query).await?.try_collect().await?;
         let mut rows = Vec::new();
         for batch in &batches {
@@ -393,7 +393,7 @@ async fn a_broken_value_is_an_error_of_whatever_compares_it() {
         on: Expr::And(vec![on(0, 4), on(1, 5), on(2, 6)]),
     };
     let counted = group(joined, vec![], vec![count()]);
-    let statement = loaded.connector.statement(&RemoteQuery { root: counted.clone() });
+    let statement = loaded.connector.statement(&RemoteQuery::new(counted.clone()));
     let statement = statement.expect("a statement");
     assert_eq!(
         (

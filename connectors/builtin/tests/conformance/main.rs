@@ -6,6 +6,7 @@ mod edges;
 mod exact;
 mod files;
 mod mysql;
+mod parts;
 mod postgres;
 mod refusals;
 mod sqlite;

@@ -33,10 +33,10 @@ ANALYZE large;";
 
 /// The statements of a query.
 #[derive(Default)]
-struct Statements(std::sync::Mutex<Vec<String>>);
+pub(crate) struct Statements(std::sync::Mutex<Vec<String>>);
 
 impl Statements {
-    fn ranged(&self) -> usize {
+    pub(crate) fn ranged(&self) -> usize {
         let all = self.0.lock().expect("no panic");
         all.iter().filter(|text| text.contains("ctid")).count()
     }
@@ -58,18 +58,18 @@ async fn load(database: &str) -> String {
 }
 
 /// The one database of the tests that only read, and do not ask what else runs there.
-async fn shared() -> &'static str {
+pub(crate) async fn shared() -> &'static str {
     static URL: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
     URL.get_or_init(|| load("ranges")).await
 }
 
-fn open(url: &str, connections_max: usize) -> Arc<dyn Connector> {
+pub(crate) fn open(url: &str, connections_max: usize) -> Arc<dyn Connector> {
     let mut spec = spec(Options::default().with("url", OptionValue::Secret(SecretString::from(url))));
     spec.connections_max = connections_max;
     factory("postgres").open(&spec).expect("opens")
 }
 
-fn reader(connector: &dyn Connector, batch_rows_max: usize) -> (Arc<dyn SourceReader>, Arc<Statements>) {
+pub(crate) fn reader(connector: &dyn Connector, batch_rows_max: usize) -> (Arc<dyn SourceReader>, Arc<Statements>) {
     let log = Arc::new(Statements::default());
     let reader = connector.reader(QueryContext {
         query_id: "transfer".to_owned(),
@@ -81,30 +81,26 @@ fn reader(connector: &dyn Connector, batch_rows_max: usize) -> (Arc<dyn SourceRe
     (reader, log)
 }
 
-async fn table(connector: &dyn Connector, name: &str) -> Arc<RemoteTable> {
+pub(crate) async fn table(connector: &dyn Connector, name: &str) -> Arc<RemoteTable> {
     let schema = connector.introspect().await.expect("is described");
     Arc::new(schema.table(name).expect("a table").clone())
 }
 
 fn scan(table: &Arc<RemoteTable>) -> RemoteQuery {
-    RemoteQuery {
-        root: Relation::Scan { table: table.clone() },
-    }
+    RemoteQuery::new(Relation::Scan { table: table.clone() })
 }
 
 /// The rows whose column `column` is `op` to `value`.
-fn filtered(table: &Arc<RemoteTable>, column: usize, op: Comparison, value: i64) -> RemoteQuery {
+pub(crate) fn filtered(table: &Arc<RemoteTable>, column: usize, op: Comparison, value: i64) -> RemoteQuery {
     let predicate = Expr::Compare {
         op,
         left: Box::new(Expr::Column(column)),
         right: Box::new(Expr::Value(Value::Int(value))),
     };
-    RemoteQuery {
-        root: Relation::Filter {
-            input: Box::new(scan(table).root),
-            predicate,
-        },
-    }
+    RemoteQuery::new(Relation::Filter {
+        input: Box::new(scan(table).root),
+        predicate,
+    })
 }
 
 /// `id` and the beginning of `filler`, in order.
@@ -137,12 +133,12 @@ fn expected(keep: impl Fn(i32) -> bool) -> Vec<(i32, String)> {
         .collect()
 }
 
-async fn all(batches: BatchStream) -> Result<Vec<RecordBatch>, ConnectorError> {
+pub(crate) async fn all(batches: BatchStream) -> Result<Vec<RecordBatch>, ConnectorError> {
     batches.try_collect().await
 }
 
 /// A machine with one core reads everything in one piece.
-fn cuts() -> bool {
+pub(crate) fn cuts() -> bool {
     std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }
 

@@ -148,11 +148,7 @@ impl<'d> Renderer<'d> {
 
     fn scan(&mut self, table: &Arc<RemoteTable>) -> Block {
         let alias = self.alias();
-        let name = self.dialect.identifier(&table.name);
-        let from = match &table.namespace {
-            Some(namespace) => format!("{}.{name} AS {alias}", self.dialect.identifier(namespace)),
-            None => format!("{name} AS {alias}"),
-        };
+        let from = format!("{} AS {alias}", self.dialect.table(table));
         let column = |(index, column): (usize, &crate::RemoteColumn)| Operand {
             sql: Sql::text(format!("{alias}.{}", self.dialect.identifier(&column.name))),
             data_type: column.data_type.clone(),

@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 
 use super::sql::chain;
 use super::{Operand, Parameter, Sql, Subquery};
-use crate::{AggregateFunction, Arithmetic, Comparison, DatePart, Value};
+use crate::{AggregateFunction, Arithmetic, Comparison, DatePart, RemoteTable, Value};
 
 /// One aggregate to be written.
 #[derive(Debug)]
@@ -32,6 +32,15 @@ pub struct Call<'a> {
 pub trait Dialect {
     /// A quoted identifier. The caller guarantees that it has no NUL.
     fn identifier(&self, name: &str) -> String;
+
+    /// A table to read from.
+    fn table(&self, table: &RemoteTable) -> String {
+        let name = self.identifier(&table.name);
+        match &table.namespace {
+            Some(namespace) => format!("{}.{name}", self.identifier(namespace)),
+            None => name,
+        }
+    }
 
     /// The placeholder of the parameter with that number, from 1, typed if the database needs it.
     fn placeholder(&self, number: usize, parameter: &Parameter) -> String;

@@ -218,7 +218,7 @@ fn scan() -> Box<Relation> {
 }
 
 fn over(root: Relation) -> RemoteQuery {
-    RemoteQuery { root }
+    RemoteQuery::new(root)
 }
 
 fn count() -> Aggregate {

@@ -48,7 +48,7 @@ impl Source<'_> {
     }
 
     async fn compare(&self, drawn: u64, relation: &Relation, local: &Local) {
-        let query = RemoteQuery { root: relation.clone() };
+        let query = RemoteQuery::new(relation.clone());
         let statement = self.connector.statement(&query);
         let tell = || format!("relation {drawn}: {statement:?}");
         let found = read(&*self.reader(), &query).await;

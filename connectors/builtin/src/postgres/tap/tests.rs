@@ -35,7 +35,7 @@ fn builder(columns: usize, rows_max: usize) -> BatchBuilder {
         rows_estimate: None,
     };
     let root = Relation::Scan { table: Arc::new(table) };
-    BatchBuilder::new("s", &RemoteQuery { root }, rows_max).expect("known types")
+    BatchBuilder::new("s", &RemoteQuery::new(root), rows_max).expect("known types")
 }
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {
