@@ -47,6 +47,8 @@ pub struct Session {
     pub conn: Conn,
     /// What it is connected to.
     pub server: Server,
+    /// How long a statement may run, once that was said.
+    seconds_max: Option<u128>,
     source_name: String,
     opts: Opts,
 }
@@ -192,6 +194,7 @@ impl Connect for Sessions {
         Ok(Session {
             conn,
             server,
+            seconds_max: None,
             source_name: self.source_name.clone(),
             opts: self.opts.clone(),
         })
@@ -214,23 +217,24 @@ impl Connect for Sessions {
 impl Session {
     /// Begins the snapshot; no statement in it may run longer than `left`.
     pub async fn begin(&mut self, left: Duration) -> Result<(), ConnectorError> {
-        let milliseconds = left.as_millis().clamp(1, 31_536_000_000);
-        let bound = if self.server.is_mariadb {
-            format!(
-                "SET SESSION max_statement_time = {}.{:03}",
-                milliseconds / 1000,
-                milliseconds % 1000
-            )
-        } else {
-            format!("SET SESSION max_execution_time = {milliseconds}")
-        };
-        for sql in [bound.as_str(), "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"] {
-            self.conn
-                .query_drop(sql)
-                .await
-                .map_err(|error| failure(&self.source_name, &error))?;
+        // In whole seconds, so that it is mostly what the session has already; a deadline in between kills the statement itself.
+        let seconds = (left.as_millis().div_ceil(1_000)).clamp(1, 31_536_000);
+        if self.seconds_max != Some(seconds) {
+            let bound = if self.server.is_mariadb {
+                format!("SET SESSION max_statement_time = {seconds}")
+            } else {
+                format!("SET SESSION max_execution_time = {}", seconds * 1_000)
+            };
+            self.seconds_max = None;
+            self.run(&bound).await?;
+            self.seconds_max = Some(seconds);
         }
-        Ok(())
+        self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await
+    }
+
+    async fn run(&mut self, sql: &str) -> Result<(), ConnectorError> {
+        let ran = self.conn.query_drop(sql).await;
+        ran.map_err(|error| failure(&self.source_name, &error))
     }
 
     /// What can kill this session's statement while it runs.
