@@ -71,6 +71,12 @@ pub trait SourceReader: Send + Sync {
     /// source. Dropping the stream, or the deadline, cancels the statement at the source (INV-10).
     async fn read(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError>;
 
+    /// The same rows, where no other read of the query is expected: what a snapshot needs to be shared may be left out, so
+    /// that a read that comes after all waits for this one's end.
+    async fn read_alone(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
+        self.read(query).await
+    }
+
     /// The same rows in at most `parts` streams, at least one, which may be read in any order and at once. Each ends well only
     /// if all of its rows arrived.
     async fn read_parts(&self, query: &RemoteQuery, parts: usize) -> Result<Vec<BatchStream>, ConnectorError> {

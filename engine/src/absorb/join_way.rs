@@ -6,14 +6,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion::common::DFSchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, ExprSchemable, Filter, Join, LogicalPlan};
 
 use super::partial_aggregate::ignores_repetition;
-use super::region::{column, lost, may_fail, position, replaced, widens};
+use super::region::{column, lost, may_fail, position, replaced};
 
 /// What lies between an aggregate and a part below it. Columns are named by the plan that gives them, which has a name of
 /// its own, and by position.
@@ -145,25 +144,9 @@ pub(super) fn computes(plan: &LogicalPlan) -> bool {
 
 /// Whether an expression over the columns of `schemas` may fail.
 pub(super) fn fails(expr: &Expr, schemas: &[&DFSchemaRef]) -> bool {
-    let found = expr.exists(|part| {
-        let Expr::Cast(cast) = part else { return Ok(false) };
-        let from = schemas.iter().find_map(|schema| cast.expr.get_type(schema).ok());
-        Ok(!from.is_some_and(|from| holds(&from, cast.field.data_type())))
-    });
-    may_fail(expr) || found.unwrap_or(true)
-}
-
-/// Whether a cast between the types never fails.
-fn holds(from: &DataType, to: &DataType) -> bool {
-    match (from, to) {
-        (DataType::Decimal128(digits, scale), DataType::Decimal128(more, wider)) => {
-            let before = |digits: u8, scale: i8| i16::from(digits) - i16::from(scale);
-            wider >= scale && before(*more, *wider) >= before(*digits, *scale)
-        }
-        (_, DataType::Decimal128(digits, 0)) => from.is_integer() && *digits >= 20,
-        (_, DataType::Float64) => from.is_numeric(),
-        _ => from == to || widens(from, to),
-    }
+    may_fail(expr, &|part| {
+        schemas.iter().find_map(|schema| part.get_type(schema).ok())
+    })
 }
 
 /// `expr` over the columns of `sides`, each named by its side and position.

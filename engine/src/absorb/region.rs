@@ -9,7 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, NullEquality, TableReference};
 use datafusion::error::Result;
-use datafusion::logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, Operator, cast};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator, cast};
 
 use super::absorb_plan::{Node, is_inner};
 use crate::EngineError;
@@ -106,7 +106,13 @@ impl Region {
     /// Whether the order of its joins decides which rows an expression that may fail meets.
     pub fn may_fail(&self) -> bool {
         let sides = self.sides.iter().filter_map(|side| side.node.as_ref());
-        self.conditions.iter().any(may_fail) || sides.into_iter().any(filters_may_fail)
+        let type_of = |expr: &Expr| match expr {
+            Expr::Column(column) => self.type_of(self.place(column)?),
+            Expr::Cast(cast) => Some(cast.field.data_type().clone()),
+            Expr::Literal(value, _) => Some(value.data_type()),
+            _ => None,
+        };
+        self.conditions.iter().any(|condition| may_fail(condition, &type_of)) || sides.into_iter().any(filters_may_fail)
     }
 
     /// Whether some side's source does more than read tables: else there is nothing to bring together.
@@ -195,8 +201,27 @@ impl Region {
 /// Whether a side keeps rows by an expression that may fail: then it matters whether the side is read at all.
 fn filters_may_fail(node: &Node) -> bool {
     let Node::Local(plan) = node else { return false };
-    let found = plan.exists(|node| Ok(matches!(node, LogicalPlan::Filter(filter) if may_fail(&filter.predicate))));
+    let found = plan.exists(|node| {
+        let LogicalPlan::Filter(filter) = node else {
+            return Ok(false);
+        };
+        let schema = filter.input.schema();
+        Ok(may_fail(&filter.predicate, &|expr| expr.get_type(schema).ok()))
+    });
     found.unwrap_or(true)
+}
+
+/// Whether a cast between the types never fails.
+fn holds(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Decimal128(digits, scale), DataType::Decimal128(more, wider)) => {
+            let before = |digits: u8, scale: i8| i16::from(digits) - i16::from(scale);
+            wider >= scale && before(*more, *wider) >= before(*digits, *scale)
+        }
+        (_, DataType::Decimal128(digits, 0)) => from.is_integer() && *digits >= 20,
+        (_, DataType::Float64) => from.is_numeric(),
+        _ => from == to || widens(from, to),
+    }
 }
 
 /// Whether every whole number of the one type is one of the other, which is another.
@@ -235,12 +260,12 @@ pub(super) fn equal(left: (&Column, &DFSchema), right: (&Column, &DFSchema)) -> 
     }
 }
 
-/// Whether an expression computes: comparisons do not fail, what is compared may.
-pub(super) fn may_fail(expr: &Expr) -> bool {
+/// Whether an expression computes: comparisons do not fail, what is compared may. `type_of` may know the type of an operand.
+pub(super) fn may_fail(expr: &Expr, type_of: &dyn Fn(&Expr) -> Option<DataType>) -> bool {
     let found = expr.exists(|part| {
         Ok(match part {
             Expr::ScalarFunction(_) | Expr::TryCast(_) | Expr::Negative(_) => true,
-            Expr::Cast(cast) => !cast.field.data_type().is_numeric(),
+            Expr::Cast(cast) => !type_of(&cast.expr).is_some_and(|from| holds(&from, cast.field.data_type())),
             Expr::BinaryExpr(binary) => !binary.op.supports_propagation() && !binary.op.is_logic_operator(),
             _ => false,
         })

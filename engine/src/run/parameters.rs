@@ -77,6 +77,11 @@ impl ParameterRows {
         })
     }
 
+    /// Whether there is more than one row.
+    pub fn is_several(&self) -> bool {
+        self.rows > 1
+    }
+
     /// The next row's values; `None` after the last.
     pub fn next_row(&mut self) -> Result<Option<Vec<ScalarValue>>, EngineError> {
         if self.next >= self.rows {

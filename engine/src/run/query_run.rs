@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use caliber_connector_spi::{BatchStream, QueryContext, RemoteQuery, SourceReader, StatementLog};
@@ -33,6 +33,10 @@ pub(crate) struct QueryRun {
     readers: Arc<Mutex<BTreeMap<String, Arc<dyn SourceReader>>>>,
     keys: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Keys>>>>>,
     counts: Arc<Mutex<BTreeMap<String, Arc<SourceCounts>>>>,
+    /// How many reads of each source the plans of the run name.
+    expected: Mutex<BTreeMap<String, usize>>,
+    /// Whether the run may hold plans that are not noted.
+    is_open: AtomicBool,
 }
 
 /// What one source was asked and gave in a run.
@@ -92,6 +96,8 @@ impl QueryRun {
             readers: Arc::default(),
             keys: Mutex::default(),
             counts: Arc::default(),
+            expected: Mutex::default(),
+            is_open: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +110,8 @@ impl QueryRun {
             readers: Arc::clone(&self.readers),
             keys: Mutex::default(),
             counts: Arc::clone(&self.counts),
+            expected: Mutex::default(),
+            is_open: AtomicBool::new(true),
             ..*self
         }
     }
@@ -141,7 +149,14 @@ impl QueryRun {
         parts: usize,
     ) -> Result<Vec<BatchStream>, EngineError> {
         let (reader, query) = (self.reader(source), query.clone());
-        let opened = tokio::spawn(async move { reader.read_parts(&query, parts).await });
+        let is_alone = parts <= 1 && self.reads_once(&source.name);
+        let opened = tokio::spawn(async move {
+            if is_alone {
+                Ok(vec![reader.read_alone(&query).await?])
+            } else {
+                reader.read_parts(&query, parts).await
+            }
+        });
         match opened.await {
             Ok(streams) => streams.map_err(|error| EngineError::from_source(&error)),
             Err(error) => Err(EngineError::internal("a read broke off", &error)),
@@ -169,8 +184,20 @@ impl QueryRun {
     }
 
     /// Counts `source` among those of the run, asked or not: whether one is asked may depend on how many rows others hide.
-    pub fn note(&self, source: &str) {
+    /// `reads` more reads of it are expected.
+    pub fn note(&self, source: &str, reads: usize) {
         let _ = self.counts_of(source);
+        *self.expected.lock().entry(source.to_owned()).or_default() += reads;
+    }
+
+    /// More plans follow than the one that is noted.
+    pub fn expect_more(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one read of `source` is all that is expected in the run.
+    fn reads_once(&self, source: &str) -> bool {
+        !self.is_open.load(Ordering::Relaxed) && self.expected.lock().get(source) == Some(&1)
     }
 
     fn counts_of(&self, source: &str) -> Arc<SourceCounts> {

@@ -55,6 +55,9 @@ impl Steps {
             kept,
             first: None,
         };
+        if steps.rows.is_several() {
+            steps.run.expect_more();
+        }
         if !steps.kept.planned.is_analyzed
             && let Some(values) = steps.rows.next_row()?
         {
@@ -170,20 +173,23 @@ impl Steps {
 
 /// Tells the run the sources of a plan's scans, and of the keys that their policies need.
 fn note_sources(plan: &Arc<dyn ExecutionPlan>, run: &QueryRun) -> Result<(), EngineError> {
-    let note = |enforcement: &Enforcement| {
-        run.note(&enforcement.source.name);
+    let note = |enforcement: &Enforcement, reads: usize| {
+        run.note(&enforcement.source.name, reads);
         for admission in enforcement.policies.iter().flat_map(|policy| &policy.admissions) {
             if let Admission::Keys { relation, .. } = admission {
-                relation.steps.iter().for_each(|step| run.note(&step.source.name));
+                relation.steps.iter().for_each(|step| run.note(&step.source.name, 1));
             }
         }
     };
     plan.apply(|node| {
         if let Some(scan) = node.downcast_ref::<GovernedScanExec>() {
-            note(&scan.enforcement);
+            note(&scan.enforcement, 1);
         }
         if let Some(scan) = node.downcast_ref::<AbsorbedScanExec>() {
-            scan.remote.reads.iter().for_each(|read| note(&read.enforcement));
+            // One statement over all of its tables; one for each of them where a policy has too many keys.
+            let each = usize::from(scan.otherwise.is_some());
+            scan.remote.reads.iter().for_each(|read| note(&read.enforcement, each));
+            run.note(&scan.remote.source.name, 1);
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

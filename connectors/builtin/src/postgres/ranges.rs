@@ -93,6 +93,11 @@ pub async fn split(
     Ok((blocks >= BLOCKS_MIN).then(|| cut(blocks, ranges)))
 }
 
+/// Whether `split` would ask the server.
+pub fn may_split(query: &RemoteQuery) -> bool {
+    parts_max() > 1 && scanned(query).is_some()
+}
+
 /// What `query` reads of one table, in groups that may come in parts or row by row.
 fn read(query: &RemoteQuery) -> Option<TableRead<'_>> {
     query.grouped_read().or_else(|| query.table_read())

@@ -16,6 +16,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use caliber_connector_spi::{ConnectorError, ErrorClass, RemoteQuery, RenderedQuery};
 use futures::StreamExt;
+use futures::future::join;
 use parking_lot::Mutex;
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
@@ -101,6 +102,8 @@ pub struct Part {
     pub lease: Lease<Sessions>,
     /// What runs on it.
     pub statement: Statement,
+    /// What begins its transaction, sent together with the statement; `None` where that has begun.
+    pub begin: Option<String>,
     /// Last, so that the connection is free or gone before the count says so.
     pub reading: Reading,
 }
@@ -214,7 +217,19 @@ impl Part {
         let mut stopped = pin!(read.outlet.stopped());
         let mut count = 0;
         while let Some(blocks) = next.take() {
-            builder = self.statement(read, blocks, builder, stopped.as_mut()).await?;
+            let again = self.begin.is_some().then(|| builder.another());
+            let ran = self.statement(read, blocks, builder, stopped.as_mut()).await;
+            builder = match (ran, again) {
+                // Its peer had gone before the statement could begin.
+                (Err(Ended::Failed(error)), Some(builder))
+                    if error.class == ErrorClass::Unavailable && self.begin.is_some() && self.lease.is_reused() =>
+                {
+                    let replaced = read.shared.replaced(&read.job).await;
+                    *self = replaced.map_err(Ended::Failed)?;
+                    self.statement(read, blocks, builder, stopped.as_mut()).await?
+                }
+                (ran, _) => ran?,
+            };
             count += 1;
             if !(is_spare && read.shared.wants_connections()) {
                 next = read.next();
@@ -229,7 +244,7 @@ impl Part {
         &mut self,
         read: &Read,
         blocks: Option<Blocks>,
-        mut builder: BatchBuilder,
+        builder: BatchBuilder,
         mut stopped: Pin<&mut impl Future<Output = Stop>>,
     ) -> Result<BatchBuilder, Ended> {
         let failed = |error: &tokio_postgres::Error| Ended::Failed(failure(&read.shared.source_name, error));
@@ -237,13 +252,33 @@ impl Part {
         let session = self.lease.connection().ok_or_else(lost)?;
         let bounds = blocks.map(Blocks::parameters);
         let parameters: Vec<&Encoded> = read.job.parameters.iter().chain(bounds.iter().flatten()).collect();
+        let (client, begin) = (&session.client, self.begin.clone());
+        let begun = async move {
+            match begin {
+                Some(text) => client.batch_execute(&text).await,
+                None => Ok(()),
+            }
+        };
+        // Polled in this order, so sent in this order.
+        let asked = join(begun, client.query_raw(&self.statement, parameters));
+        let rows = session.rows.clone();
+        let (decoding, builder) = match &rows {
+            Some(rows) => {
+                let (decoder, batches) = Decoder::new(builder);
+                rows.divert(decoder);
+                (Some((rows, batches)), None)
+            }
+            None => (None, Some(builder)),
+        };
         // The server answers only once it has something to send, so this too may have to be stopped.
-        let Some(rows) = session.rows.clone() else {
-            let answer = tokio::select! {
-                answer = session.client.query_raw(&self.statement, parameters) => answer.map_err(|error| failed(&error))?,
-                stop = &mut stopped => return Err(Ended::Stopped(stop)),
-            };
-            let mut answer = pin!(answer);
+        let (begun, answer) = tokio::select! {
+            asked = asked => asked,
+            stop = &mut stopped => return Err(Ended::Stopped(stop)),
+        };
+        begun.map_err(|error| failed(&error))?;
+        self.begin = None;
+        let mut answer = pin!(answer.map_err(|error| failed(&error))?);
+        if let Some(mut builder) = builder {
             loop {
                 let row = tokio::select! {
                     biased;
@@ -256,14 +291,8 @@ impl Part {
                     send(builder.take(), &read.outlet).await?;
                 }
             }
-        };
-        let (decoder, mut batches) = Decoder::new(builder);
-        rows.divert(decoder);
-        let answer = tokio::select! {
-            answer = session.client.query_raw(&self.statement, parameters) => answer.map_err(|error| failed(&error))?,
-            stop = &mut stopped => return Err(Ended::Stopped(stop)),
-        };
-        let mut answer = pin!(answer);
+        }
+        let (rows, mut batches) = decoding.ok_or_else(lost)?;
         loop {
             tokio::select! {
                 biased;

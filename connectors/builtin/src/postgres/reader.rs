@@ -57,6 +57,8 @@ struct Bench {
     free: Vec<Lease<Sessions>>,
     reading: usize,
     snapshot: Option<String>,
+    /// A transaction was begun whose snapshot no other connection can have.
+    is_alone: bool,
 }
 
 /// Counts one connection as reading.
@@ -100,6 +102,22 @@ impl SourceReader for Reader {
         Read::begin(shared.clone(), job, outlet, builder, first);
         Ok(batches)
     }
+
+    async fn read_alone(&self, query: &RemoteQuery) -> Result<BatchStream, ConnectorError> {
+        let shared = &self.shared;
+        if ranges::may_split(query) {
+            return self.read(query).await;
+        }
+        let builder = BatchBuilder::new(&shared.source_name, query, shared.context.batch_rows_max)?;
+        let job = Job::new(&shared.source_name, query, render(query, &Postgres::default()), None)?;
+        let opened = tokio::time::timeout_at(shared.context.deadline.into(), shared.part_alone(&job)).await;
+        let Some(part) = opened.map_err(|_| shared.flow.deadline_error())?? else {
+            return self.read(query).await;
+        };
+        let (outlet, batches) = shared.flow.pipe();
+        Read::begin(shared.clone(), job, outlet, builder, part);
+        Ok(batches)
+    }
 }
 
 impl Shared {
@@ -120,6 +138,43 @@ impl Shared {
         let job = Job::new(&self.source_name, query, rendered, ranges)?;
         let part = self.part(lease, reading, &job).await?;
         Ok((part, job))
+    }
+
+    /// A connection whose transaction begins with the statement, in one round trip; `None` where another read came first.
+    async fn part_alone(self: &Arc<Self>, job: &Job) -> Result<Option<Part>, ConnectorError> {
+        let _opening = self.opening.lock().await;
+        {
+            let bench = self.bench.lock();
+            if bench.reading > 0 || !bench.free.is_empty() || bench.snapshot.is_some() || bench.is_alone {
+                return Ok(None);
+            }
+        }
+        let mut lease = self.pool.get().await?;
+        let session = lease.connection().ok_or_else(|| self.broken())?;
+        let Some(statement) = session.prepared(&job.sql) else {
+            let (lease, reading) = self.begin(lease).await?;
+            return self.part(lease, reading, job).await.map(Some);
+        };
+        job.check(&self.source_name, &statement)?;
+        let mut bench = self.bench.lock();
+        bench.is_alone = true;
+        bench.reading += 1;
+        Ok(Some(Part {
+            lease,
+            statement,
+            begin: Some(self.begin_text(None, false)),
+            reading: Reading(self.clone()),
+        }))
+    }
+
+    /// Another connection for `job`, with a transaction of its own, in place of a pooled one that was gone when its
+    /// transaction was to begin.
+    pub async fn replaced(self: &Arc<Self>, job: &Job) -> Result<Part, ConnectorError> {
+        self.pool.forget_idle();
+        let lease = self.pool.get().await?;
+        let (lease, reading) = self.begin(lease).await?;
+        self.bench.lock().is_alone = false;
+        self.part(lease, reading, job).await
     }
 
     /// Whether a second connection is to be had now; if not, ranges would only be more statements.
@@ -156,6 +211,7 @@ impl Shared {
         Ok(Part {
             lease,
             statement,
+            begin: None,
             reading,
         })
     }
@@ -171,14 +227,27 @@ impl Shared {
             if let Some(taken) = self.take_free() {
                 return Ok(taken);
             }
-            if self.bench.lock().reading == 0 {
+            let (is_unused, is_lost) = {
+                let bench = self.bench.lock();
+                (bench.reading == 0, bench.reading == 0 && bench.is_alone)
+            };
+            if is_lost {
+                let message = "an earlier read of this query lost its connection, and with it the snapshot";
+                return Err(ConnectorError::new(&self.source_name, ErrorClass::Unavailable, message));
+            }
+            if is_unused {
                 let lease = self.pool.get().await?;
                 return self.begin(lease).await;
             }
-            if let Some(lease) = self.pool.get_now().await? {
+            let is_alone = self.bench.lock().is_alone;
+            if !is_alone && let Some(lease) = self.pool.get_now().await? {
                 return self.begin(lease).await;
             }
             let _waiting = self.flow.wait_for_connection();
+            if is_alone {
+                changed.await;
+                continue;
+            }
             tokio::select! {
                 () = changed => {}
                 lease = self.pool.get() => if let Ok(lease) = lease { return self.begin(lease).await },
@@ -219,6 +288,26 @@ impl Shared {
         snapshot: Option<&str>,
     ) -> Result<Option<String>, ConnectorError> {
         let session = lease.connection().ok_or_else(|| self.broken())?;
+        let sql = self.begin_text(snapshot, snapshot.is_none());
+        let answers = session
+            .client
+            .simple_query(&sql)
+            .await
+            .map_err(|error| match error.code() {
+                Some(&(SqlState::INVALID_PARAMETER_VALUE | SqlState::UNDEFINED_OBJECT)) if snapshot.is_some() => {
+                    let message = "an earlier read of this query lost its connection, and with it the snapshot";
+                    ConnectorError::new(&self.source_name, ErrorClass::Unavailable, message)
+                }
+                _ => failure(&self.source_name, &error),
+            })?;
+        Ok(answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    }
+
+    /// What begins a transaction in `snapshot`, or in one of its own that it `exports` or not.
+    fn begin_text(&self, snapshot: Option<&str>, exports: bool) -> String {
         let left = self
             .context
             .deadline
@@ -235,25 +324,11 @@ impl Shared {
             "SET LOCAL application_name = 'caliber {}'; ",
             plain(&self.context.query_id)
         );
-        if snapshot.is_none() {
+        if exports {
             sql.push_str("SELECT pg_export_snapshot(); ");
         }
         sql.push_str("SAVEPOINT caliber");
-        let answers = session
-            .client
-            .simple_query(&sql)
-            .await
-            .map_err(|error| match error.code() {
-                Some(&(SqlState::INVALID_PARAMETER_VALUE | SqlState::UNDEFINED_OBJECT)) if snapshot.is_some() => {
-                    let message = "an earlier read of this query lost its connection, and with it the snapshot";
-                    ConnectorError::new(&self.source_name, ErrorClass::Unavailable, message)
-                }
-                _ => failure(&self.source_name, &error),
-            })?;
-        Ok(answers.iter().find_map(|answer| match answer {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        }))
+        sql
     }
 
     /// Whether a connection that reads what another could read as well should be given back.

@@ -161,6 +161,15 @@ impl Connect for Sessions {
 }
 
 impl Session {
+    /// The prepared form of `sql`, if this session has it.
+    pub fn prepared(&mut self, sql: &str) -> Option<Statement> {
+        let at = self.statements.iter().position(|(known, _)| known == sql)?;
+        let known = self.statements.remove(at);
+        let statement = known.1.clone();
+        self.statements.push(known);
+        Some(statement)
+    }
+
     /// The prepared form of `sql`, from this session's few.
     pub async fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Statement, tokio_postgres::Error> {
         let statement = match self.statements.iter().position(|(known, _)| known == sql) {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test program: what fails here is the test")]
 
+mod alone;
 mod edges;
 mod exact;
 mod files;

@@ -2,12 +2,15 @@
 //! groups that one statement gives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use caliber_connector_spi::{Aggregate, AggregateFunction, Comparison, Connector, Expr, Relation, RemoteQuery};
 
-use crate::transfer::{all, cuts, filtered, open, reader, shared, table};
+use caliber_testkit::Postgres;
+
+use crate::transfer::{all, cuts, filtered, load, open, reader, shared, table};
 
 /// How many rows of `input` have each `filler`.
 fn counted(input: Relation, in_parts: bool) -> RemoteQuery {
@@ -44,9 +47,21 @@ async fn answer(connector: &dyn Connector, query: &RemoteQuery) -> (BTreeMap<Str
     (counts, batches.iter().map(RecordBatch::num_rows).sum(), log.ranged())
 }
 
+/// A server that would read the table with workers of its own is left to.
+async fn alone() -> Arc<dyn Connector> {
+    let url = load("parts").await;
+    let script = "ALTER DATABASE parts SET max_parallel_workers_per_gather = 0";
+    Postgres::shared()
+        .expect("a server")
+        .run("parts", script)
+        .await
+        .expect("sets");
+    open(&url, 4)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_in_parts_are_the_groups() {
-    let connector = open(shared().await, 4);
+    let connector = alone().await;
     let large = table(&*connector, "large").await;
     let whole = || Relation::Scan { table: large.clone() };
     let late = || filtered(&large, 0, Comparison::Greater, 30_000).root;

@@ -50,7 +50,7 @@ impl StatementLog for Statements {
     fn received(&self, _: usize, _: usize) {}
 }
 
-async fn load(database: &str) -> String {
+pub(crate) async fn load(database: &str) -> String {
     let postgres = Postgres::shared().expect("a server");
     let url = postgres.create_database(database).await.expect("a database");
     postgres.run(database, TABLE).await.expect("loads");
