@@ -1,12 +1,14 @@
-//! What leaves the sources of a real bank, counted by what arrived here, and the same answer with nothing pushed (INV-5).
+//! What leaves the sources of a real bank, counted by what arrived here and by PostgreSQL's `pg_stat_statements`, and the same answer with nothing pushed (INV-5).
 //!
 //! The most rows a statement may fetch are counted in a local copy of the bank, by SQL written by hand.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use arrow::util::pretty::pretty_format_batches;
 use caliber_engine::{Engine, EngineOptions};
+use caliber_testkit::Postgres;
 use caliber_tests::engine::open;
 use futures::StreamExt;
 
@@ -225,10 +227,10 @@ const CASES: &[Case] = &[
 const OF_DISTRICT: &str =
     "SELECT count(*) FROM disp p JOIN client c ON c.client_id = p.client_id WHERE c.district_id = 18";
 
-async fn engine(bank: &caliber_testkit::Bank, pushdown: bool) -> Result<Arc<Engine>> {
+async fn engine(bank: &caliber_testkit::Bank, pushdown: bool, settlement_url: &str) -> Result<Arc<Engine>> {
     let accounting = bank.accounting_db.to_str().context("a path that is not UTF-8")?;
     let variables = [
-        ("SETTLEMENT_URL", bank.settlement_url.clone()),
+        ("SETTLEMENT_URL", settlement_url.to_owned()),
         ("CREDIT_URL", bank.credit_url.clone()),
         ("ACCOUNTING_DB", accounting.to_owned()),
     ];
@@ -237,6 +239,60 @@ async fn engine(bank: &caliber_testkit::Bank, pushdown: bool) -> Result<Arc<Engi
         ..EngineOptions::default()
     };
     Ok(open(&bank.project, &variables, options).await?.0)
+}
+
+/// What PostgreSQL itself says that it sent, to an account that nobody else has.
+struct Counter {
+    url: String,
+    is_known: bool,
+}
+
+impl Counter {
+    async fn new(bank: &caliber_testkit::Bank) -> Result<Self> {
+        let postgres = Postgres::shared()?;
+        let script = "CREATE ROLE counted LOGIN PASSWORD 'counted'; GRANT pg_read_all_data TO counted;";
+        postgres.run("settlement", script).await?;
+        let is_known = postgres.counts_statements();
+        if is_known {
+            let script = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements";
+            postgres.run("settlement", script).await?;
+        } else {
+            skipped();
+        }
+        let (_, address) = bank.settlement_url.split_once('@').context("an account")?;
+        let url = format!("postgres://counted:counted@{address}");
+        Ok(Self { url, is_known })
+    }
+
+    /// The rows of all statements over tables so far; `None` where this server does not count them.
+    async fn rows(&self) -> Result<Option<u64>> {
+        const ROWS: &str = "SELECT coalesce(sum(rows), 0)::bigint FROM pg_stat_statements \
+            WHERE userid = 'counted'::regrole AND query LIKE '%\"public\".%' AND query NOT LIKE 'EXPLAIN%'";
+        if !self.is_known {
+            return Ok(None);
+        }
+        let rows = Postgres::shared()?.value("settlement", ROWS).await?;
+        Ok(Some(rows.parse()?))
+    }
+
+    /// The rows since then, once they are as `expected` or a while has passed: a statement counts when its transaction ends.
+    async fn rows_since(&self, before: u64, expected: u64) -> Result<u64> {
+        let begun = Instant::now();
+        loop {
+            let rows = self.rows().await?.unwrap_or(before) - before;
+            if rows >= expected && expected > 0
+                || begun.elapsed() > Duration::from_secs(if expected > 0 { 5 } else { 1 })
+            {
+                return Ok(rows);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test that skips says so")]
+fn skipped() {
+    eprintln!("skipped: what PostgreSQL counts itself, as it has no pg_stat_statements");
 }
 
 /// The answer as text, and for each source its statements and rows.
@@ -266,10 +322,23 @@ async fn inv5_only_what_the_answer_needs_leaves_a_source() -> Result<()> {
         return Ok(());
     };
     let local_bank = local_copy::load(&bank.project.join(".."))?;
-    let (pushed, local) = (engine(bank, true).await?, engine(bank, false).await?);
+    let counter = Counter::new(bank).await?;
+    let pushed = engine(bank, true, &counter.url).await?;
+    let local = engine(bank, false, &bank.settlement_url).await?;
     let mut wrong: Vec<String> = Vec::new();
     for case in CASES {
+        let before = counter.rows().await?;
         let (answer, counts) = ask(&pushed, case.user, case.sql).await.with_context(|| case.sql)?;
+        if let Some(before) = before {
+            let told = counts.iter().find(|(source, ..)| source == "settlement");
+            let told = told.map_or(0, |(.., rows)| *rows);
+            let counted = counter.rows_since(before, told).await?;
+            ensure!(
+                counted == told,
+                "{}: PostgreSQL counts {counted} rows, the receipt {told}",
+                case.sql
+            );
+        }
         let (wanted, _) = ask(&local, case.user, case.sql).await.with_context(|| case.sql)?;
         ensure!(answer == wanted, "{}\npushed\n{answer}\nlocal\n{wanted}", case.sql);
         for (source, statements, rows) in &counts {

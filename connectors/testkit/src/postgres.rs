@@ -18,6 +18,7 @@ const PASSWORD: &str = "pg-Secret-4711";
 /// A running PostgreSQL server on a loopback port.
 pub struct Postgres {
     server: Server,
+    counts_statements: bool,
 }
 
 impl Postgres {
@@ -62,6 +63,12 @@ impl Postgres {
                 "--no-sync",
             ],
         )?;
+        // Some distributions put it into a package of its own.
+        let library = postgres
+            .ancestors()
+            .nth(2)
+            .map(|folder| folder.join("lib/pg_stat_statements.so"));
+        let counts_statements = library.is_some_and(|library| library.exists());
         let server = Server::start(
             home,
             &postgres,
@@ -69,13 +76,22 @@ impl Postgres {
             "database system is ready to accept",
             |port, _| {
                 let mut arguments = vec!["-D".to_owned(), data.clone(), "-p".to_owned(), port.to_string()];
-                for setting in SETTINGS {
-                    arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
+                let counts = counts_statements.then_some("shared_preload_libraries=pg_stat_statements");
+                for setting in SETTINGS.iter().copied().chain(counts) {
+                    arguments.extend(["-c".to_owned(), setting.to_owned()]);
                 }
                 arguments
             },
         )?;
-        Ok(Self { server })
+        Ok(Self {
+            server,
+            counts_statements,
+        })
+    }
+
+    /// Whether `pg_stat_statements` can be asked what statements gave.
+    pub fn counts_statements(&self) -> bool {
+        self.counts_statements
     }
 
     /// The address of `database`, for its owner.

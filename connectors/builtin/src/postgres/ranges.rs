@@ -20,6 +20,9 @@ const PARTS_MAX: usize = 4;
 const ROWS_MIN: u64 = 50_000;
 /// A table of fewer blocks (32 MiB) is read in one piece.
 const BLOCKS_MIN: u32 = 4_096;
+/// Fewer groups, as the server expects, are made in one piece: each range would send them again, and where they are few the
+/// server has workers of its own make them.
+const GROUPS_MIN: u64 = 20_000;
 /// The blocks of one range. A range in flight is what a connection still has to send before it can be given back.
 const RANGE_BLOCKS: std::ops::RangeInclusive<u32> = 512..=4_096;
 /// The ranges that a table is cut into, within those bounds, so that connections end at about the same time.
@@ -145,6 +148,10 @@ async fn reads_every_block(
     let row = session.client.query_one(&statement, &parameters).await?;
     let plan: wire::Raw<'_> = row.try_get(0)?;
     let plan: serde_json::Value = serde_json::from_slice(plan.0).unwrap_or_default();
+    let groups = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_u64);
+    if query.in_parts && groups.is_none_or(|groups| groups < GROUPS_MIN) {
+        return Ok(false);
+    }
     let scan = if query.in_parts {
         "/0/Plan/Plans/0/Node Type"
     } else {

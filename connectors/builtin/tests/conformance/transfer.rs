@@ -58,7 +58,7 @@ pub(crate) async fn load(database: &str) -> String {
 }
 
 /// The one database of the tests that only read, and do not ask what else runs there.
-pub(crate) async fn shared() -> &'static str {
+async fn shared() -> &'static str {
     static URL: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
     URL.get_or_init(|| load("ranges")).await
 }
