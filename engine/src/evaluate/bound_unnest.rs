@@ -11,18 +11,17 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::kernels::length::length;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::UnnestExec;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
-};
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan};
 use futures::{StreamExt, TryStreamExt};
 
+use super::pass_through::{PassThrough, PassThroughExec};
 use crate::statement::bounded_allocation::BATCH_BYTES;
 
 /// Inserts `FewRowsExec` below every `unnest` of lists.
@@ -42,10 +41,7 @@ impl PhysicalOptimizerRule for BoundUnnest {
                 .collect();
             let mut children: Vec<_> = node.children().into_iter().cloned().collect();
             if let Some(input) = children.first_mut() {
-                *input = Arc::new(FewRowsExec {
-                    input: Arc::clone(input),
-                    lists,
-                });
+                *input = Arc::new(FewRowsExec::new(Arc::clone(input), FewRows(lists)));
             }
             let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
             Ok(Transformed::yes(node.replace_children(children, options)?))
@@ -63,55 +59,28 @@ impl PhysicalOptimizerRule for BoundUnnest {
 }
 
 /// Passes its input on, so many rows at a time that they unnest within the bound of a batch.
-#[derive(Debug)]
-struct FewRowsExec {
-    input: Arc<dyn ExecutionPlan>,
-    lists: Vec<usize>,
-}
+type FewRowsExec = PassThroughExec<FewRows>;
 
-impl DisplayAs for FewRowsExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "FewRowsExec")
-    }
-}
+/// The places of the lists.
+#[derive(Clone, Debug)]
+struct FewRows(Vec<usize>);
 
-impl ExecutionPlan for FewRowsExec {
-    fn name(&self) -> &'static str {
-        "FewRowsExec"
+impl PassThrough for FewRows {
+    const NAME: &'static str = "FewRowsExec";
+    const KEEPS_ORDER: bool = true;
+
+    fn renewed(&self) -> Self {
+        self.clone()
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn apply_expressions(
+    fn execute(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self {
-                input,
-                lists: self.lists.clone(),
-            })),
-            _ => Err(crate::EngineError::internal("an operator was given the wrong children", &self.name()).into()),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        let (schema, lists) = (input.schema(), self.lists.clone());
+        input: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let input = input.execute(partition, context)?;
+        let (schema, lists) = (input.schema(), self.0.clone());
         let parts = input
             .map(move |batch| Ok::<_, DataFusionError>(futures::stream::iter(few_rows(&batch?, &lists)?).map(Ok)))
             .try_flatten();

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
-use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
-};
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan};
+
+use super::pass_through::{PassThrough, PassThroughExec};
 
 /// Inserts `ExecuteOnceExec` below the left side of every nested-loop join. Runs after the rules that look at joins' children.
 #[derive(Debug)]
@@ -32,10 +32,7 @@ impl PhysicalOptimizerRule for ExecuteLeftOnce {
             }
             let mut children: Vec<_> = node.children().into_iter().cloned().collect();
             if let Some(left) = children.first_mut() {
-                *left = Arc::new(ExecuteOnceExec {
-                    input: Arc::clone(left),
-                    executed: AtomicBool::new(false),
-                });
+                *left = Arc::new(ExecuteOnceExec::new(Arc::clone(left), Once::default()));
             }
             let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
             Ok(Transformed::yes(node.replace_children(children, options)?))
@@ -53,58 +50,31 @@ impl PhysicalOptimizerRule for ExecuteLeftOnce {
 }
 
 /// Passes its input on; a second execution is a memory error.
-#[derive(Debug)]
-struct ExecuteOnceExec {
-    input: Arc<dyn ExecutionPlan>,
-    executed: AtomicBool,
-}
+type ExecuteOnceExec = PassThroughExec<Once>;
 
-impl DisplayAs for ExecuteOnceExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ExecuteOnceExec")
-    }
-}
+/// Whether it was executed.
+#[derive(Debug, Default)]
+struct Once(AtomicBool);
 
-impl ExecutionPlan for ExecuteOnceExec {
-    fn name(&self) -> &'static str {
-        "ExecuteOnceExec"
+impl PassThrough for Once {
+    const NAME: &'static str = "ExecuteOnceExec";
+    const KEEPS_ORDER: bool = true;
+
+    fn renewed(&self) -> Self {
+        Self::default()
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn apply_expressions(
+    fn execute(
         &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self {
-                input,
-                executed: AtomicBool::new(false),
-            })),
-            _ => Err(crate::EngineError::internal("an operator was given the wrong children", &self.name()).into()),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if self.executed.swap(true, Ordering::Relaxed) {
+        input: &Arc<dyn ExecutionPlan>,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        if self.0.swap(true, Ordering::Relaxed) {
             return Err(DataFusionError::ResourcesExhausted(
                 "the memory of this statement is used up".to_owned(),
             ));
         }
-        self.input.execute(partition, context)
+        input.execute(partition, context)
     }
 }

@@ -14,5 +14,6 @@ pub(crate) mod checked_sum;
 pub(crate) mod distinct_groups;
 pub(crate) mod execute_once;
 pub(crate) mod forget_constants;
+pub(crate) mod pass_through;
 pub(crate) mod spread_literals;
 pub(crate) mod yield_often;
