@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use caliber_connector_spi::{ConnectorError, ErrorClass, ForeignKey, RemoteColumn, RemoteTable, SourceSchema};
 use mysql_async::prelude::{FromRow, Queryable};
 
+use super::dialect::is_unicode;
 use super::failure::failure;
 use super::session::{Session, Sessions};
 use crate::pool::Pool;
@@ -138,6 +139,8 @@ impl Found {
             self.notices
                 .push(format!("`{table}.{name}` ({native}) is read as text: {why}"));
         }
+        // Two texts that the server makes a `?` of are not one.
+        let is_unicode = character_set.as_deref().is_none_or(is_unicode);
         let native_type = match (character_set, collation) {
             (Some(character_set), Some(collation)) => {
                 format!("{native} character set {character_set} collate {collation}")
@@ -148,9 +151,9 @@ impl Found {
             name,
             data_type: mapped.data_type,
             nullable,
-            native_type,
             comment: comment.filter(|text| !text.is_empty()),
-            comparable: mapped.comparable,
+            comparable: mapped.comparable && is_unicode,
+            native_type,
             distinct_estimate: None,
         });
     }
