@@ -38,3 +38,5 @@ mod pushdown;
 mod slt;
 /// What a statement says when a source fails.
 mod source_failures;
+/// A column of every type, pushed and local (INV-5).
+mod torture;
