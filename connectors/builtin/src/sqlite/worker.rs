@@ -19,6 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::decode::Decoder;
 use super::fault::{Fault, is_interrupted};
+use super::introspect;
 use super::prepare::Prepared;
 use super::session::{self, Gate};
 
@@ -202,6 +203,9 @@ fn prepare<'s, 'c: 's>(
     slot: &'s mut Option<Statement<'c>>,
     read: &Read,
 ) -> Result<(Rows<'s>, Decoder), Fault> {
+    for table in &read.statement.described {
+        introspect::check(connection, table)?;
+    }
     let decoder = Decoder::new(&read.statement);
     let statement = slot.insert(connection.prepare(&read.statement.sql)?);
     if !statement.readonly() {

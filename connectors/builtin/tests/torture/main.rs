@@ -2,8 +2,13 @@
 //!
 //! Owns: the sources, the comparison cell by cell. Never: an expectation; the client is asked.
 
-#![expect(clippy::expect_used, reason = "a test program: what fails here is the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test program: what fails here is the test"
+)]
 
+mod drift;
 mod mysql;
 mod postgres;
 mod print;
@@ -55,6 +60,15 @@ async fn whole(
 ) -> Result<RecordBatch, ConnectorError> {
     let columns: Vec<usize> = (0..table.columns.len()).collect();
     let query = RemoteQuery::of_table(Arc::new(table.clone()), &columns, None, None);
+    read(connector, &query, batch_rows_max).await
+}
+
+/// What the query gives, which is nothing of it where anything fails.
+async fn read(
+    connector: &dyn Connector,
+    query: &RemoteQuery,
+    batch_rows_max: usize,
+) -> Result<RecordBatch, ConnectorError> {
     let context = QueryContext {
         query_id: "torture".to_owned(),
         deadline: Instant::now() + Duration::from_secs(60),
@@ -62,7 +76,14 @@ async fn whole(
         buffer_bytes_max: 64 << 20,
         log: Arc::new(Silent),
     };
-    let batches: Vec<RecordBatch> = connector.reader(context).read(&query).await?.try_collect().await?;
+    let mut stream = connector.reader(context).read(query).await?;
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    while let Some(batch) = stream.try_next().await.inspect_err(|error| {
+        let is_first = batches.is_empty() || error.class != ErrorClass::Drift;
+        assert!(is_first, "a table that changed is told before the first row");
+    })? {
+        batches.push(batch);
+    }
     Ok(concat_batches(&query.schema(), &batches).expect("batches of one schema"))
 }
 
