@@ -99,16 +99,20 @@ pub fn is_expected(column: &OutputColumn, wire: &WireColumn) -> bool {
             | MYSQL_TYPE_SET
     );
     match &column.data_type {
-        DataType::Int16 if described.native_type.starts_with("year") => {
-            matches!(kind, MYSQL_TYPE_YEAR | MYSQL_TYPE_LONGLONG)
-        }
         integer if integer.is_integer() => {
             let is_unsigned = wire.flags().contains(ColumnFlags::UNSIGNED_FLAG);
             let is_integer = matches!(
                 kind,
-                MYSQL_TYPE_TINY | MYSQL_TYPE_SHORT | MYSQL_TYPE_INT24 | MYSQL_TYPE_LONG | MYSQL_TYPE_LONGLONG
+                MYSQL_TYPE_TINY
+                    | MYSQL_TYPE_SHORT
+                    | MYSQL_TYPE_INT24
+                    | MYSQL_TYPE_LONG
+                    | MYSQL_TYPE_LONGLONG
+                    | MYSQL_TYPE_YEAR
             );
-            is_integer && is_unsigned == integer.is_unsigned_integer()
+            // A year is without a sign, and read as a number that has one.
+            let is_year = described.native_type.starts_with("year");
+            is_integer && (is_year || is_unsigned == integer.is_unsigned_integer())
         }
         DataType::Float32 => kind == MYSQL_TYPE_FLOAT,
         DataType::Float64 => kind == MYSQL_TYPE_DOUBLE,

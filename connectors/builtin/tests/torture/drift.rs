@@ -148,11 +148,12 @@ INSERT INTO t VALUES (1, 1, '1', '2000-01-01', 1.5, 'a', 2000), (2, 2, '2', NULL
         breaks("a", "ALTER TABLE t MODIFY a double"),
         breaks("a", "ALTER TABLE t MODIFY a decimal(14,4)"),
         breaks("x", "ALTER TABLE t MODIFY x varchar(9)"),
-        breaks("y", "ALTER TABLE t MODIFY y int"),
+        breaks("y", "ALTER TABLE t MODIFY y varchar(4)"),
         harmless("n", "ALTER TABLE t ADD COLUMN more text"),
         harmless("n", "ALTER TABLE t MODIFY n bigint"),
         harmless("s", "ALTER TABLE t MODIFY s text CHARACTER SET latin1"),
         harmless("y", "ALTER TABLE t DROP COLUMN s"),
+        harmless("y", "ALTER TABLE t MODIFY y int"),
     ];
     check(&changes, load, run).await;
     let compared = Some(("n", Value::Int(1)));
