@@ -71,7 +71,7 @@ impl Column {
 }
 
 impl Torture {
-    /// The statements that make and fill the tables.
+    /// The statements that make the tables and fill all but `torture_empty`.
     ///
     /// The first and the last row hold NULL alone, so that whoever guesses a type by a first row is found out. Every row
     /// between is there twice, so that groups have more than one.
@@ -83,9 +83,11 @@ impl Torture {
             .map(|column| format!("{} {}", self.quoted(column.name), column.declared))
             .collect();
         let declared = declared.join(",\n  ");
-        script.push_str(&format!(
-            "CREATE TABLE torture (\n  id int NOT NULL PRIMARY KEY,\n  {declared});\n"
-        ));
+        for table in ["torture", "torture_empty"] {
+            script.push_str(&format!(
+                "CREATE TABLE {table} (\n  id int NOT NULL PRIMARY KEY,\n  {declared});\n"
+            ));
+        }
         let stored: Vec<&Column> = self.columns.iter().filter(|column| !column.is_generated()).collect();
         let names: Vec<String> = stored.iter().map(|column| self.quoted(column.name)).collect();
         let names = names.join(", ");

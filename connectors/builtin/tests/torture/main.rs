@@ -8,6 +8,7 @@
     reason = "a test program: what fails here is the test"
 )]
 
+mod described;
 mod drift;
 mod mysql;
 mod postgres;
