@@ -11,6 +11,7 @@
 mod described;
 mod drift;
 mod mysql;
+mod pages;
 mod postgres;
 mod print;
 mod sqlite;
