@@ -3,12 +3,12 @@
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use caliber_catalog::source::OptionValue;
-use caliber_connector_spi::{Options, RemoteColumn};
+use caliber_connector_spi::{ErrorClass, Options, RemoteColumn};
 use caliber_testkit::Postgres;
 use caliber_testkit::torture::POSTGRES;
 use secrecy::SecretString;
 
-use crate::{check_printed, check_refused, open, print};
+use crate::{check_printed, check_refused, open, print, table, whole};
 
 /// As `psql` prints it.
 fn printed(column: &RemoteColumn, rows: &RecordBatch, index: usize, row: usize, _: &str) -> String {
@@ -88,4 +88,43 @@ async fn every_postgres_type_is_read_as_psql_prints_it() {
         .expect("psql prints");
     check_printed(&*connector, &POSTGRES, &rows, printed).await;
     check_refused(&*connector, &POSTGRES).await;
+}
+
+/// A database of another encoding is read in UTF-8; one of no encoding may hold what is none.
+#[tokio::test]
+async fn text_of_any_encoding_is_read_or_refused() {
+    let postgres = Postgres::shared().expect("a server");
+    for (name, encoding) in [("latin", "LATIN1"), ("no_encoding", "SQL_ASCII")] {
+        let create =
+            format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+        postgres.run("postgres", &create).await.expect("a database");
+        let script = "CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t VALUES (1, 'Žd\u{e9}'::text);";
+        let script = match encoding {
+            "LATIN1" => script.replace('Ž', ""),
+            _ => script.to_owned(),
+        };
+        postgres.run(name, &script).await.expect("loads");
+        let url = OptionValue::Secret(SecretString::from(postgres.url(name)));
+        let connector = open("postgres", Options::default().with("url", url));
+        let described = table(&*connector, "t").await;
+        assert!(!described.column("s").expect("a column").comparable, "{encoding}");
+        let rows = whole(&*connector, &described, 10).await.expect("reads");
+        let expected = postgres.printed(name, "SELECT s FROM public.t").expect("psql prints");
+        assert_eq!(
+            Some(rows.column(1).as_string::<i32>().value(0)),
+            expected[0][0].as_deref()
+        );
+    }
+    let broken = "INSERT INTO t VALUES (2, E'a\\xff')";
+    postgres
+        .run("no_encoding", broken)
+        .await
+        .expect("SQL_ASCII takes any byte");
+    let url = OptionValue::Secret(SecretString::from(postgres.url("no_encoding")));
+    let connector = open("postgres", Options::default().with("url", url));
+    let described = table(&*connector, "t").await;
+    let error = whole(&*connector, &described, 10).await.expect_err("no UTF-8");
+    assert_eq!(error.class, ErrorClass::Data);
+    // The server finds it before it sends the row, and does not say where.
+    assert!(error.message.ends_with("(SQLSTATE 22021)"), "{error}");
 }
