@@ -476,3 +476,23 @@ async fn values_are_bound_and_the_statement_is_told() {
     assert_eq!(*log.0.lock(), [(expected.to_owned(), 1)]);
     assert_eq!(source.statement(&query).as_deref(), Some(expected));
 }
+
+#[tokio::test]
+async fn a_dropped_read_cancels_no_read_after_it() {
+    let file = File::new(
+        "dropped",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY);
+         INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) SELECT i FROM n;",
+    );
+    let source = file.source(1);
+    let query = scan(&source, "t", &["id"]).await;
+    let reader = source.reader(context(60, 3));
+    // SQLite looks every few thousand instructions whether to go on.
+    for _ in 0..400 {
+        let mut dropped = reader.read(&query).await.unwrap();
+        dropped.next().await.unwrap().unwrap();
+        drop(dropped);
+        let batches: Vec<RecordBatch> = reader.read(&query).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 50);
+    }
+}

@@ -123,7 +123,7 @@ fn serve(
     loop {
         match pending.take() {
             Some(Event::Read(read)) => match free.next() {
-                Some(slot) => active.extend(start(job, connection, slot, read)),
+                Some(slot) => active.extend(start(job, gate, connection, slot, read)),
                 None if active.is_empty() => return Some(read),
                 None => fail(
                     &read,
@@ -178,10 +178,13 @@ fn wait(job: &Job, events: &Receiver<Event>, active: &mut Vec<Active<'_>>) -> Re
 /// Prepares a read in its slot; a failure is told to its consumer.
 fn start<'s, 'c: 's>(
     job: &Job,
+    gate: &Gate,
     connection: &'c Connection,
     slot: &'s mut Option<Statement<'c>>,
     read: Box<Read>,
 ) -> Option<Active<'s>> {
+    // What else the connection was doing may have been cancelled.
+    gate.enter(&read.cancelled, read.deadline);
     match prepare(job, connection, slot, &read) {
         Ok((rows, decoder)) => Some(Active {
             read: *read,
