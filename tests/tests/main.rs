@@ -18,6 +18,8 @@ mod caps;
 mod cli;
 /// Random queries over hostile rows, pushed and local (INV-5).
 mod differential;
+/// Tables that change while they are served (INV-4).
+mod drift;
 /// Aggregates over joins, grouped at a source first (INV-5).
 mod eager;
 /// Random queries by random principals, against plain DataFusion over what is visible (INV-3, INV-5).
@@ -38,3 +40,5 @@ mod pushdown;
 mod slt;
 /// What a statement says when a source fails.
 mod source_failures;
+/// A column of every type, pushed and local (INV-5).
+mod torture;

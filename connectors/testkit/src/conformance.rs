@@ -7,9 +7,11 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a failed check is a failed test")]
 
 mod bounds;
+mod each;
 mod evaluate;
 mod functions;
 mod generate;
+mod late;
 mod local;
 mod predicates;
 mod relations;
@@ -29,6 +31,15 @@ use futures::future::BoxFuture;
 
 /// How many rows the table `numbers` of a fixture has, its column `id` counting from 0.
 pub const NUMBERS: usize = 50_000;
+
+/// How many rows the table `late` of a fixture has.
+pub const LATE: usize = 10_000;
+/// The only value of its column `number`.
+pub const LATE_NUMBER: i64 = 9_007_199_254_740_993;
+/// The only value of its column `name`.
+pub const LATE_NAME: &str = "late";
+/// The only value of its column `day`: 9999-12-31.
+pub const LATE_DAY: i32 = 2_932_896;
 
 /// Texts that careless comparisons confuse: case, accents, composition, blanks, quotes, patterns, other scripts.
 pub const TEXTS: &[&str] = &[
@@ -84,7 +95,9 @@ pub const TEXTS: &[&str] = &[
 /// One source, loaded for the suite.
 ///
 /// It holds a table `hostile` with an integer column `id` that is never NULL and unique, and any other columns; and
-/// a table `numbers` with an integer column `id` from 0 to [`NUMBERS`] - 1 and a text column `label`.
+/// a table `numbers` with an integer column `id` from 0 to [`NUMBERS`] - 1 and a text column `label`; and a table `late`
+/// with an integer column `id` from 0 to [`LATE`] - 1 and columns `number`, `name` and `day`, which are NULL in every row
+/// but the last.
 pub struct Fixture {
     /// The connector under test.
     pub factory: &'static dyn ConnectorFactory,
@@ -112,6 +125,7 @@ pub struct Slow {
 pub async fn conformance(fixture: &Fixture) {
     let source = Source::open(fixture).await;
     source.schema_is_described();
+    source.a_column_that_begins_with_null_keeps_its_type().await;
     source.predicates_pushed_equal_predicates_here().await;
     source.keys_of_any_number().await;
     source.relations_pushed_equal_relations_here().await;

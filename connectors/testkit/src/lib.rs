@@ -9,6 +9,7 @@ pub mod conformance;
 mod mariadb;
 mod postgres;
 mod server;
+pub mod torture;
 
 pub use bank::{Bank, bank};
 pub use mariadb::MariaDb;

@@ -3,13 +3,14 @@
 //! Owns: its data folder, its databases, its general log. Never: durability; nothing here outlives the tests.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 
-use crate::server::{Home, Server, program};
+use crate::server::{Home, Server, output, program};
 
 /// The account that owns every test database.
 const USER: &str = "caliber_test";
@@ -119,6 +120,30 @@ impl MariaDb {
         value.with_context(|| format!("no value: {sql}"))
     }
 
+    /// The rows of a query as `mariadb` prints them, in UTC, binary columns in hexadecimal; NULL is `None`.
+    pub fn printed(&self, database: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        let folders = [PathBuf::from("/usr/local/bin"), PathBuf::from("/usr/bin")];
+        let mut command = Command::new(program("mariadb", &folders, "mariadb-client")?);
+        command
+            .args([
+                "--no-defaults",
+                "--xml",
+                "--binary-as-hex",
+                "--protocol=tcp",
+                "--host=127.0.0.1",
+            ])
+            .arg(format!("--port={}", self.port()))
+            .args(["--user", USER, "--default-character-set=utf8mb4"])
+            .arg("--init-command=SET time_zone = '+00:00'")
+            .args(["--execute", sql, database])
+            .env("MYSQL_PWD", PASSWORD);
+        let printed = output(command)?;
+        let rows = printed.split("<row>").skip(1);
+        Ok(rows
+            .map(|row| row.split("<field name=").skip(1).map(field).collect())
+            .collect())
+    }
+
     /// A connection to `database`.
     pub async fn connection(&self, database: &str) -> Result<Conn> {
         Ok(Conn::new(Opts::from_url(&self.url(database))?).await?)
@@ -162,6 +187,17 @@ impl MariaDb {
         let log = std::fs::read(self.server.folder().join("general.log")).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
     }
+}
+
+/// What follows `<field name=`: the name, then the end of the tag, or of an element of nothing for NULL.
+fn field(text: &str) -> Option<String> {
+    let (tag, rest) = text.split_once('>').unwrap_or((text, ""));
+    if tag.ends_with("xsi:nil=\"true\" /") {
+        return None;
+    }
+    let (value, _) = rest.split_once("</field>").unwrap_or((rest, ""));
+    let plain = value.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
+    Some(plain.replace("&amp;", "&"))
 }
 
 const SETTINGS: &[&str] = &[

@@ -3,12 +3,13 @@
 //! Owns: its cluster, its databases, its statement log. Never: durability; nothing here outlives the tests.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
 use tokio_postgres::{Client, NoTls};
 
-use crate::server::{Home, Server, program};
+use crate::server::{Home, Server, output, program};
 
 /// The account that owns every test database.
 const USER: &str = "caliber_test";
@@ -136,6 +137,42 @@ impl Postgres {
             _ => None,
         });
         value.with_context(|| format!("no value: {sql}"))
+    }
+
+    /// The rows of a query as `psql` prints them, in UTC, names of other schemas than `pg_catalog` spelt out; NULL is `None`.
+    pub fn printed(&self, database: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
+        const NULL: &str = "\u{1a}";
+        let psql = program("psql", &versions(), "postgresql-client")?;
+        let mut command = Command::new(psql);
+        command
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-F",
+                "\u{1f}",
+                "-R",
+                "\u{1e}",
+            ])
+            .args(["-P", &format!("null={NULL}"), "-c", sql])
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port().to_string())
+            .env("PGDATABASE", database)
+            .env("PGUSER", USER)
+            .env("PGPASSWORD", PASSWORD)
+            .env("PGCLIENTENCODING", "UTF8")
+            .env("PGTZ", "UTC")
+            .env("PGOPTIONS", "-c search_path=pg_catalog");
+        let printed = output(command)?;
+        let printed = printed.strip_suffix('\n').unwrap_or(&printed);
+        let cell = |cell: &str| (cell != NULL).then(|| cell.to_owned());
+        Ok(printed
+            .split('\u{1e}')
+            .map(|row| row.split('\u{1f}').map(cell).collect())
+            .collect())
     }
 
     /// A client of `database`.

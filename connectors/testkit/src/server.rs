@@ -65,6 +65,17 @@ pub fn program(name: &str, folders: &[PathBuf], package: &str) -> Result<PathBuf
         .with_context(|| format!("`{name}` is not installed; install the package `{package}` (cargo xtask test does)"))
 }
 
+/// What a program says, to its end.
+pub fn output(mut command: Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .context("a client did not start")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "a client failed: {}", said.trim());
+    String::from_utf8(output.stdout).context("a client printed what is not UTF-8")
+}
+
 impl Home {
     /// An empty folder. Where the tests run as root, it belongs to the first of `accounts` that exists.
     pub fn new(prefix: &str, accounts: &[&str]) -> Result<Self> {

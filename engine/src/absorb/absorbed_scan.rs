@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
-use caliber_connector_spi::{ConnectorError, ErrorClass, Relation, RemoteQuery};
+use caliber_connector_spi::{ConnectorError, ErrorClass, Relation, RemoteQuery, RemoteTable};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
@@ -30,6 +30,7 @@ use super::remote_plan::RemotePlan;
 use super::restrict::{is_fixed, restrict, with_keys};
 use super::translate::{CONSTANT_BYTES_MAX, value};
 use crate::EngineError;
+use crate::govern::enforcement::{Enforcement, without_hidden_names};
 use crate::rules::ready;
 use crate::run::plan_template::fresh;
 use crate::run::query_run::QueryRun;
@@ -223,11 +224,17 @@ async fn read(
     };
     let expected = query.schema();
     let source = remote.source.name.clone();
-    let streams = run.read(&remote.source, &query, 1).await?;
+    let enforcements: Vec<Arc<Enforcement>> = remote.reads.iter().map(|read| Arc::clone(&read.enforcement)).collect();
+    let tables: Vec<Arc<RemoteTable>> = query.root.tables().into_iter().map(Arc::clone).collect();
+    let told = move |error| {
+        let reads: Vec<&Enforcement> = enforcements.iter().map(AsRef::as_ref).collect();
+        without_hidden_names(error, &tables, &reads)
+    };
+    let streams = run.read(&remote.source, &query, 1).await.map_err(&told)?;
     let stream = futures::stream::iter(streams).flatten();
     Ok(stream
         .map(move |batch| {
-            let batch = batch.map_err(|error| EngineError::from_source(&error))?;
+            let batch = batch.map_err(|error| told(EngineError::from_source(&error)))?;
             let drift = || {
                 let error = ConnectorError::new(&source, ErrorClass::Drift, "the columns are not those asked for");
                 EngineError::from_source(&error)

@@ -39,6 +39,32 @@ pub(crate) struct Enforcement {
     pub state: Arc<SessionState>,
 }
 
+/// The error of reading `tables` under `reads`, without the name of a column that does not exist for the principal (INV-4).
+///
+/// A source names the column whose value it could not give; one that a policy alone reads is not for the principal to know.
+pub(crate) fn without_hidden_names<'a>(
+    error: EngineError,
+    tables: impl IntoIterator<Item = &'a Arc<RemoteTable>>,
+    reads: &[&Enforcement],
+) -> EngineError {
+    let is_visible = |table: &RemoteTable, index: usize| {
+        let mut over = reads.iter().filter(|read| read.table.name == table.name);
+        over.any(|read| read.columns.iter().any(|column| column.index == index))
+    };
+    let names_hidden = |table: &'a Arc<RemoteTable>| {
+        table.columns.iter().enumerate().any(|(index, column)| {
+            !is_visible(table, index) && error.message.contains(&format!("`{}.{}`", table.name, column.name))
+        })
+    };
+    if !tables.into_iter().any(names_hidden) {
+        return error;
+    }
+    tracing::warn!(%error, "what a policy needs could not be read");
+    let source = reads.first().map_or("", |read| read.source.name.as_str());
+    let what = "what a policy of this statement needs cannot be read now";
+    EngineError::new(error.code, format!("source `{source}`: {what}")).help("ask the data steward")
+}
+
 /// How many of an entity must stand behind what is shown of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupFloor {

@@ -26,7 +26,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use super::enforcement::Enforcement;
+use super::enforcement::{Enforcement, without_hidden_names};
 use super::governed_rows::GovernedRows;
 use super::governed_table::{Output, output_field};
 use super::source_ask::{PolicyPart, SourceAsk};
@@ -234,9 +234,12 @@ impl GovernedScanExec {
         if let Some(keys) = scan.bound_keys(&context).await? {
             let mut read = scan.read(&run, &ask, &mut rows).await?;
             read.predicate = all_of(read.predicate.into_iter().chain(keys).collect());
-            for raw in read.open_parts(&run, scan.parts).await? {
+            let enforcement = Arc::clone(&scan.enforcement);
+            let told = move |error| without_hidden_names(error, [&enforcement.table], &[&enforcement]);
+            let raw = read.open_parts(&run, scan.parts).await.map_err(&told)?;
+            for raw in raw {
                 let received = Arc::clone(&scan.received);
-                let counted = raw.inspect_ok(move |batch| {
+                let counted = raw.map_err(told.clone()).inspect_ok(move |batch| {
                     received.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
                 });
                 let governed = rows.clone().stream(counted.boxed());

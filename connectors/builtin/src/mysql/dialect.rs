@@ -122,6 +122,34 @@ fn native(operand: &Operand) -> &str {
     operand.described().map_or("", |column| column.native_type.as_str())
 }
 
+/// The character set of a text as described; `None` where it is no column of text.
+pub fn character_set(native: &str) -> Option<&str> {
+    let (_, rest) = native.split_once(" character set ")?;
+    Some(rest.split_once(' ').map_or(rest, |(set, _)| set))
+}
+
+/// Whether every text that a column of the character set can hold has a counterpart in Unicode. Of others the server
+/// makes a `?`, and says nothing.
+pub fn is_unicode(character_set: &str) -> bool {
+    matches!(character_set, "utf8mb4" | "utf8mb3" | "utf8" | "latin1")
+}
+
+/// The text in UTF-8; what is no character of its character set becomes what is no UTF-8 either, and is refused once it
+/// is read.
+///
+/// A `?` that was one before goes back to the bytes that are stored.
+fn checked_in_utf8(text: &Sql, character_set: &str) -> Sql {
+    let converted = in_utf8(text);
+    let back = Sql::of(
+        "CONVERT({} USING {})",
+        &[&converted, &Sql::text(character_set.to_owned())],
+    );
+    Sql::of(
+        "IF(INSTR(CAST({} AS BINARY), 0x3f) = 0 OR CAST({} AS BINARY) <=> CAST({} AS BINARY), {}, CAST(0xff AS BINARY))",
+        &[&converted, &back, text, &converted],
+    )
+}
+
 fn in_utf8(text: &Sql) -> Sql {
     Sql::of("CONVERT({} USING utf8mb4)", &[text])
 }
@@ -228,6 +256,10 @@ impl Dialect for Mysql {
             (Form::Column(..), DataType::Utf8) if !native(operand).contains(" character set ") => {
                 Sql::of("CAST({} AS CHAR)", &[sql])
             }
+            (Form::Column(..), DataType::Utf8) => match character_set(native(operand)) {
+                Some(set) if !is_unicode(set) => checked_in_utf8(sql, set),
+                _ => sql.clone(),
+            },
             (Form::Column(..), DataType::UInt64) => self.checked(operand).sql,
             // A parameter alone has no type.
             (Form::Value(Value::Int(_) | Value::Bool(_)), _) => Sql::of("CAST({} AS SIGNED)", &[sql]),

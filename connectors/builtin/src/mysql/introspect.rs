@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use caliber_connector_spi::{ConnectorError, ErrorClass, ForeignKey, RemoteColumn, RemoteTable, SourceSchema};
 use mysql_async::prelude::{FromRow, Queryable};
 
+use super::dialect::is_unicode;
 use super::failure::failure;
 use super::session::{Session, Sessions};
 use crate::pool::Pool;
@@ -22,12 +23,11 @@ SELECT TABLE_NAME, COLUMN_NAME, IS_NULLABLE = 'YES', DATA_TYPE, COLUMN_TYPE, NUM
 WHERE TABLE_SCHEMA = DATABASE() AND FIND_IN_SET('select', LOWER(PRIVILEGES)) > 0 \
 ORDER BY TABLE_NAME, ORDINAL_POSITION";
 
-/// Unique indexes over whole columns.
+/// The parts of unique indexes, in order. A part has no name where it is an expression, a length where it is a prefix.
 const UNIQUE: &str = "\
-SELECT TABLE_NAME, INDEX_NAME, GROUP_CONCAT(COLUMN_NAME ORDER BY SEQ_IN_INDEX SEPARATOR '\\n') \
+SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART \
 FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND NON_UNIQUE = 0 \
-GROUP BY TABLE_NAME, INDEX_NAME \
-HAVING COUNT(SUB_PART) = 0 AND COUNT(COLUMN_NAME) = COUNT(*) ORDER BY TABLE_NAME, INDEX_NAME";
+ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX";
 
 /// How many values the first column of an index holds.
 const DISTINCT: &str = "\
@@ -35,15 +35,16 @@ SELECT TABLE_NAME, COLUMN_NAME, MAX(CARDINALITY) FROM information_schema.STATIST
 WHERE TABLE_SCHEMA = DATABASE() AND SEQ_IN_INDEX = 1 AND CARDINALITY > 0 AND COLUMN_NAME IS NOT NULL \
 GROUP BY TABLE_NAME, COLUMN_NAME";
 
-/// Foreign keys within the database.
+/// The parts of foreign keys within the database, in order.
 const FOREIGN: &str = "\
-SELECT TABLE_NAME, REFERENCED_TABLE_NAME, GROUP_CONCAT(COLUMN_NAME ORDER BY ORDINAL_POSITION SEPARATOR '\\n'), \
-       GROUP_CONCAT(REFERENCED_COLUMN_NAME ORDER BY ORDINAL_POSITION SEPARATOR '\\n') \
+SELECT TABLE_NAME, CONSTRAINT_NAME, REFERENCED_TABLE_NAME, COLUMN_NAME, REFERENCED_COLUMN_NAME \
 FROM information_schema.KEY_COLUMN_USAGE \
 WHERE TABLE_SCHEMA = DATABASE() AND REFERENCED_TABLE_SCHEMA = DATABASE() \
-GROUP BY TABLE_NAME, CONSTRAINT_NAME, REFERENCED_TABLE_NAME ORDER BY TABLE_NAME, CONSTRAINT_NAME";
+ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION";
 
 type TableRow = (String, String, Option<u64>, Option<String>);
+type UniqueRow = (String, String, Option<String>, Option<u64>);
+type ForeignRow = (String, String, String, String, String);
 type ColumnRow = (
     String,
     String,
@@ -79,11 +80,30 @@ async fn describe(session: &mut Session) -> Result<SourceSchema, mysql_async::Er
     for (table, column, count) in rows::<(String, String, u64)>(session, DISTINCT).await? {
         found.distinct(&table, &column, count);
     }
-    for (table, index, columns) in rows::<(String, String, String)>(session, UNIQUE).await? {
-        found.unique(&table, &index, &columns);
+    let mut unique: BTreeMap<(String, String), Option<Vec<String>>> = BTreeMap::new();
+    for (table, index, column, prefix) in rows::<UniqueRow>(session, UNIQUE).await? {
+        let columns = unique.entry((table, index)).or_insert_with(|| Some(Vec::new()));
+        match (columns.as_mut(), column, prefix) {
+            (Some(columns), Some(column), None) => columns.push(column),
+            // An expression or a prefix: such an index says nothing of columns.
+            _ => *columns = None,
+        }
     }
-    for (table, target, columns, target_columns) in rows::<(String, String, String, String)>(session, FOREIGN).await? {
-        found.foreign(&table, target, &columns, &target_columns);
+    for ((table, index), columns) in unique {
+        found.unique(&table, &index, columns.unwrap_or_default());
+    }
+    let mut foreign: BTreeMap<(String, String), ForeignKey> = BTreeMap::new();
+    for (table, constraint, target, column, target_column) in rows::<ForeignRow>(session, FOREIGN).await? {
+        let key = foreign.entry((table, constraint)).or_insert_with(|| ForeignKey {
+            columns: Vec::new(),
+            target,
+            target_columns: Vec::new(),
+        });
+        key.columns.push(column);
+        key.target_columns.push(target_column);
+    }
+    for ((table, _), key) in foreign {
+        found.foreign(&table, key);
     }
     // A table whose columns the account cannot read is not there.
     found.tables.retain(|_, table| !table.columns.is_empty());
@@ -138,6 +158,8 @@ impl Found {
             self.notices
                 .push(format!("`{table}.{name}` ({native}) is read as text: {why}"));
         }
+        // Two texts that the server makes a `?` of are not one.
+        let is_unicode = character_set.as_deref().is_none_or(is_unicode);
         let native_type = match (character_set, collation) {
             (Some(character_set), Some(collation)) => {
                 format!("{native} character set {character_set} collate {collation}")
@@ -148,9 +170,9 @@ impl Found {
             name,
             data_type: mapped.data_type,
             nullable,
-            native_type,
             comment: comment.filter(|text| !text.is_empty()),
-            comparable: mapped.comparable,
+            comparable: mapped.comparable && is_unicode,
+            native_type,
             distinct_estimate: None,
         });
     }
@@ -163,11 +185,10 @@ impl Found {
         }
     }
 
-    fn unique(&mut self, table: &str, index: &str, columns: &str) {
-        let Some(table) = self.tables.get_mut(table) else {
+    fn unique(&mut self, table: &str, index: &str, columns: Vec<String>) {
+        let Some(table) = self.tables.get_mut(table).filter(|_| !columns.is_empty()) else {
             return;
         };
-        let columns: Vec<String> = columns.split('\n').map(str::to_owned).collect();
         // A key with a column that may be NULL, or that the account cannot see, identifies nothing here.
         if !columns
             .iter()
@@ -182,13 +203,7 @@ impl Found {
         }
     }
 
-    fn foreign(&mut self, table: &str, target: String, columns: &str, target_columns: &str) {
-        let list = |text: &str| -> Vec<String> { text.split('\n').map(str::to_owned).collect() };
-        let key = ForeignKey {
-            columns: list(columns),
-            target,
-            target_columns: list(target_columns),
-        };
+    fn foreign(&mut self, table: &str, key: ForeignKey) {
         // A text may reference one that only its collation holds equal: then the key does not hold here.
         let holds = |table: Option<&RemoteTable>, names: &[String]| {
             let exact = |column: &RemoteColumn| column.comparable && column.data_type != DataType::Utf8;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use caliber_connector_spi::{
-    BatchStream, ConnectorError, ErrorClass, QueryContext, RemoteQuery, RenderedQuery, SourceReader, render,
+    BatchStream, ConnectorError, ErrorClass, OutputColumn, QueryContext, RemoteQuery, RenderedQuery, SourceReader,
+    render,
 };
 use mysql_async::Params;
 use mysql_async::prelude::Queryable;
@@ -119,6 +120,7 @@ impl SourceReader for Reader {
                 turn,
                 lease,
                 rendered,
+                columns: query.root.columns(),
                 builder,
             }
             .run(outlet),
@@ -133,6 +135,8 @@ struct Read {
     lease: Lease<Sessions>,
     turn: Turn<Lease<Sessions>>,
     rendered: RenderedQuery,
+    /// What was described of its columns.
+    columns: Vec<OutputColumn>,
     builder: BatchBuilder,
 }
 
@@ -198,6 +202,15 @@ impl Read {
             .attend(session.conn.exec_iter(self.rendered.sql.as_str(), parameters))
             .await?;
         let mut rows = answer.map_err(|error| watch.end().unwrap_or_else(|| failed(&error)))?;
+        let drifted = rows.columns_ref().iter().zip(&self.columns);
+        if drifted
+            .into_iter()
+            .any(|(wire, column)| !value::is_expected(column, wire))
+        {
+            let message = "a table or column is no longer what it was when it was described";
+            let error = ConnectorError::new(source_name, ErrorClass::Drift, message);
+            watch.abandon(Ended::Failed(error)).await;
+        }
         loop {
             let row = watch.attend(rows.next()).await?;
             let row = row.map_err(|error| watch.end().unwrap_or_else(|| failed(&error)))?;

@@ -8,15 +8,19 @@ use arrow::array::types::{
 };
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
-use caliber_connector_spi::{Parameter, Value};
+use caliber_connector_spi::{OutputColumn, Parameter, Value};
 use chrono::{DateTime, Datelike, NaiveDate};
-use mysql_async::Value as Wire;
+use mysql_async::consts::{ColumnFlags, ColumnType};
+use mysql_async::{Column as WireColumn, Value as Wire};
 
+use super::dialect::{character_set, is_unicode};
 use crate::batch::{CELL_BYTES_MAX, Column, Misfit, TOO_LARGE};
 use crate::decimal::{decimal_text, parse_decimal};
 
 const SHAPE: Misfit = "came in another form than its type has";
 const NO_DATE: Misfit = "holds a date that no calendar has, such as 0000-00-00";
+/// The number of the character set of what has none.
+const BINARY: u16 = 63;
 /// 1970-01-01 in days from the year 1.
 const EPOCH_FROM_CE: i32 = 719_163;
 const SECOND: i64 = 1_000_000;
@@ -71,6 +75,59 @@ pub fn append(column: &mut Column, wire: Option<&Wire>) -> Result<usize, Misfit>
         _ => return Err(SHAPE),
     }
     Ok(8)
+}
+
+/// Whether the server's `wire` column is still what `column` was described as; what is computed is looked at value by
+/// value.
+pub fn is_expected(column: &OutputColumn, wire: &WireColumn) -> bool {
+    use ColumnType::*;
+    let Some(described) = column.described() else {
+        return true;
+    };
+    let kind = wire.column_type();
+    let is_binary = wire.character_set() == BINARY;
+    let is_string = matches!(
+        kind,
+        MYSQL_TYPE_VARCHAR
+            | MYSQL_TYPE_VAR_STRING
+            | MYSQL_TYPE_STRING
+            | MYSQL_TYPE_TINY_BLOB
+            | MYSQL_TYPE_MEDIUM_BLOB
+            | MYSQL_TYPE_LONG_BLOB
+            | MYSQL_TYPE_BLOB
+            | MYSQL_TYPE_ENUM
+            | MYSQL_TYPE_SET
+    );
+    match &column.data_type {
+        integer if integer.is_integer() => {
+            let is_unsigned = wire.flags().contains(ColumnFlags::UNSIGNED_FLAG);
+            let is_integer = matches!(
+                kind,
+                MYSQL_TYPE_TINY
+                    | MYSQL_TYPE_SHORT
+                    | MYSQL_TYPE_INT24
+                    | MYSQL_TYPE_LONG
+                    | MYSQL_TYPE_LONGLONG
+                    | MYSQL_TYPE_YEAR
+            );
+            // A year is without a sign, and read as a number that has one.
+            let is_year = described.native_type.starts_with("year");
+            is_integer && (is_year || is_unsigned == integer.is_unsigned_integer())
+        }
+        DataType::Float32 => kind == MYSQL_TYPE_FLOAT,
+        DataType::Float64 => kind == MYSQL_TYPE_DOUBLE,
+        DataType::Decimal128(_, scale) => kind == MYSQL_TYPE_NEWDECIMAL && i8::try_from(wire.decimals()) == Ok(*scale),
+        // What may be no character of its set comes as bytes.
+        DataType::Utf8 => {
+            let set = character_set(&described.native_type);
+            is_string && (!is_binary || set.is_some_and(|set| !is_unicode(set)))
+        }
+        DataType::Binary => is_string && is_binary,
+        DataType::Date32 => kind == MYSQL_TYPE_DATE,
+        DataType::Timestamp(_, None) => kind == MYSQL_TYPE_DATETIME,
+        DataType::Timestamp(_, Some(_)) => kind == MYSQL_TYPE_TIMESTAMP,
+        _ => false,
+    }
 }
 
 fn integer<T: TryFrom<i64> + TryFrom<u64>>(wire: &Wire) -> Result<T, Misfit> {

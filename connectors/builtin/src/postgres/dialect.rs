@@ -91,6 +91,8 @@ enum Text {
     Plain,
     /// `char(n)`: without its padding; an index can narrow first.
     Padded,
+    /// `inet`: a cast would add the mask of a lone host, which the server does not print.
+    Network,
     /// Anything else: by its text form.
     Cast,
 }
@@ -105,6 +107,8 @@ fn text_of(operand: &Operand) -> Text {
         Text::Plain
     } else if native == "bpchar" || native == "character" || native.starts_with("character(") {
         Text::Padded
+    } else if native == "inet" {
+        Text::Network
     } else {
         Text::Cast
     }
@@ -123,6 +127,7 @@ fn as_text(operand: &Operand) -> Sql {
     match text_of(operand) {
         Text::Plain => operand.sql.clone(),
         Text::Padded | Text::Cast => Sql::of("{}::text", &[&operand.sql]),
+        Text::Network => Sql::of("abbrev({})", &[&operand.sql]),
     }
 }
 

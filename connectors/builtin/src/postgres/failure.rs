@@ -35,7 +35,7 @@ pub fn connect_failure(source_name: &str, error: &Error) -> ConnectorError {
 fn classify(code: &str) -> (ErrorClass, &'static str) {
     match code {
         "42501" => return (ErrorClass::Denied, "it refused its account what was asked for"),
-        "42P01" | "42703" | "3F000" | "0A000" | "42704" => {
+        "42P01" | "42703" | "3F000" | "0A000" | "42704" | "42804" | "42846" | "42883" => {
             return (
                 ErrorClass::Drift,
                 "a table or column is no longer what it was when it was described",

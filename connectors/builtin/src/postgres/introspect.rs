@@ -12,7 +12,7 @@ use super::failure::failure;
 use super::session::Sessions;
 use crate::pool::Pool;
 
-/// Tables, views and their columns. Partitions are read through their parent.
+/// Tables, views and their columns. Partitions are read through their parent. A domain is what it is over in the end.
 const COLUMNS: &str = "\
 SELECT c.oid::int8, c.relname::text, c.relkind::text, c.reltuples::float8, obj_description(c.oid, 'pg_class'), \
        a.attname::text, a.attnotnull AND c.relkind IN ('r', 'p'), col_description(c.oid, a.attnum), \
@@ -24,8 +24,14 @@ FROM pg_class c \
 JOIN pg_namespace n ON n.oid = c.relnamespace \
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
 JOIN pg_type t ON t.oid = a.atttypid \
-JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \
-CROSS JOIN LATERAL (SELECT CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS typmod) m \
+LEFT JOIN LATERAL ( \
+  WITH RECURSIVE chain(base, typmod, step) AS ( \
+    SELECT t.typbasetype, t.typtypmod, 1 WHERE t.typtype = 'd' \
+    UNION ALL SELECT d.typbasetype, d.typtypmod, step + 1 FROM chain \
+      JOIN pg_type d ON d.oid = chain.base AND d.typtype = 'd') \
+  SELECT base, typmod FROM chain ORDER BY step DESC LIMIT 1) e ON true \
+JOIN pg_type b ON b.oid = coalesce(e.base, t.oid) \
+CROSS JOIN LATERAL (SELECT coalesce(e.typmod, a.atttypmod) AS typmod) m \
 LEFT JOIN pg_collation l ON l.oid = a.attcollation \
 LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname \
   AND s.inherited = (c.relkind = 'p') \

@@ -21,6 +21,8 @@ pub(super) enum Fault {
     Null { column: String },
     /// A cell beyond the bound.
     Cell { column: String, mebibytes: usize },
+    /// A table or column that is no longer as it was described.
+    Drift,
     /// A sum that its type has no room for.
     Range,
     /// The deadline passed.
@@ -74,6 +76,10 @@ impl Fault {
             Self::Cell { column, mebibytes } => (
                 ErrorClass::Limit,
                 format!("a value of `{column}` is larger than {mebibytes} MiB"),
+            ),
+            Self::Drift => (
+                ErrorClass::Drift,
+                "a table or column is no longer what it was when it was described".to_owned(),
             ),
             Self::Range => (
                 ErrorClass::Range,

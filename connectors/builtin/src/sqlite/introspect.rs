@@ -55,6 +55,39 @@ pub(super) fn introspect(connection: &Connection) -> Result<SourceSchema, Fault>
     Ok(schema)
 }
 
+/// Fails where a column is not as it was described: its values would be taken for something else. Of one that is gone the
+/// statement itself tells, if it asks for it.
+pub(super) fn check(connection: &Connection, described: &RemoteTable) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT l.type = 'view', l.wr, l.strict, x.name, x.type, x.\"notnull\", x.pk > 0 \
+         FROM pragma_table_list(?1) AS l, pragma_table_xinfo(?1) AS x WHERE l.schema = 'main'",
+    )?;
+    let mut rows = statement.query([&described.name])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(3)?;
+        let Some(column) = described.column(&name) else {
+            continue;
+        };
+        let declared = row.get::<_, Option<String>>(4)?.unwrap_or_default();
+        let marked = [ROW_NUMBER, STRICT].into_iter().find_map(|mark| {
+            let rest = column.native_type.strip_suffix(mark)?;
+            Some((rest, mark))
+        });
+        let is_same = match marked {
+            // A row's number stays one as long as the key and its table are of that kind.
+            Some((rest, ROW_NUMBER)) => rest == declared && row.get(6)? && !row.get::<_, bool>(1)?,
+            Some((rest, _)) => rest == declared && row.get(2)?,
+            None => column.native_type == declared,
+        };
+        let may_be_null = row.get::<_, bool>(0)? || !row.get::<_, bool>(5)?;
+        let keeps_null_out = column.nullable || !may_be_null || matches!(marked, Some((_, ROW_NUMBER)));
+        if !is_same || !keeps_null_out {
+            return Err(Fault::Drift);
+        }
+    }
+    Ok(())
+}
+
 /// Notes that SQLite keeps values of another type out of the column. It does not look at what a text is made of, which is
 /// seen when it is read.
 fn mark_strict(column: &mut RemoteColumn) {

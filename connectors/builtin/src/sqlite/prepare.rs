@@ -25,6 +25,8 @@ pub(super) struct Prepared {
     pub(super) columns: Vec<Selected>,
     /// How many of `columns`, at the end, are read only to be checked.
     pub(super) hidden: usize,
+    /// The tables as they were described.
+    pub(super) described: Vec<Arc<RemoteTable>>,
     /// The tables whose columns the statement checks, by the number it has for each.
     pub(super) checked: Vec<Arc<RemoteTable>>,
 }
@@ -80,12 +82,7 @@ fn of_table(query: &RemoteQuery, read: &TableRead<'_>) -> Result<Prepared, &'sta
 
 /// Anything larger: the statement checks what it compares.
 fn of_relation(query: &RemoteQuery) -> Result<Prepared, &'static str> {
-    let mut tables: Vec<Arc<RemoteTable>> = Vec::new();
-    for table in query.root.tables() {
-        if !tables.iter().any(|known| Arc::ptr_eq(known, table)) {
-            tables.push(table.clone());
-        }
-    }
+    let tables = tables(query);
     let schema = query.schema();
     let outputs = query.root.columns();
     let columns = schema
@@ -112,6 +109,17 @@ fn of_relation(query: &RemoteQuery) -> Result<Prepared, &'static str> {
     finish(query, columns, 0, Some(tables))
 }
 
+/// Each table once.
+fn tables(query: &RemoteQuery) -> Vec<Arc<RemoteTable>> {
+    let mut tables: Vec<Arc<RemoteTable>> = Vec::new();
+    for table in query.root.tables() {
+        if !tables.iter().any(|known| Arc::ptr_eq(known, table)) {
+            tables.push(table.clone());
+        }
+    }
+    tables
+}
+
 fn stored(table: &RemoteTable, column: &RemoteColumn) -> Result<Selected, &'static str> {
     let kind = Kind::of(&column.native_type);
     if kind.data_type() != column.data_type {
@@ -130,15 +138,16 @@ fn finish(
     query: &RemoteQuery,
     columns: Vec<Selected>,
     hidden: usize,
-    tables: Option<Vec<Arc<RemoteTable>>>,
+    checked: Option<Vec<Arc<RemoteTable>>>,
 ) -> Result<Prepared, &'static str> {
-    let dialect = Sqlite { tables };
+    let dialect = Sqlite { tables: checked };
     let rendered = render(query, &dialect);
     Ok(Prepared {
         sql: rendered.sql,
         parameters: rendered.parameters.iter().map(bound).collect::<Result<Vec<_>, _>>()?,
         columns,
         hidden,
+        described: tables(query),
         checked: dialect.tables.unwrap_or_default(),
     })
 }

@@ -505,3 +505,23 @@ async fn a_connection_that_is_kept_reads_what_is_there_now() {
     std::fs::remove_file(&file.0).unwrap();
     assert_eq!(rows(&source, &query).await.unwrap_err().class, ErrorClass::Unavailable);
 }
+
+#[tokio::test]
+async fn a_dropped_read_cancels_no_read_after_it() {
+    let file = File::new(
+        "dropped",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY);
+         INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) SELECT i FROM n;",
+    );
+    let source = file.source(1);
+    let query = scan(&source, "t", &["id"]).await;
+    let reader = source.reader(context(60, 3));
+    // SQLite looks every few thousand instructions whether to go on.
+    for _ in 0..400 {
+        let mut dropped = reader.read(&query).await.unwrap();
+        dropped.next().await.unwrap().unwrap();
+        drop(dropped);
+        let batches: Vec<RecordBatch> = reader.read(&query).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 50);
+    }
+}

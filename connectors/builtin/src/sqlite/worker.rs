@@ -20,6 +20,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::decode::Decoder;
 use super::fault::{Fault, is_interrupted};
+use super::introspect;
 use super::prepare::Prepared;
 use super::session::{Gate, Session};
 
@@ -133,7 +134,7 @@ fn serve(
     loop {
         match pending.take() {
             Some(Event::Read(read)) => match free.next() {
-                Some(slot) => active.extend(start(job, connection, slot, read)),
+                Some(slot) => active.extend(start(job, gate, connection, slot, read)),
                 None if active.is_empty() => return Some(read),
                 None => fail(
                     &read,
@@ -188,10 +189,13 @@ fn wait(job: &Job, events: &Receiver<Event>, active: &mut Vec<Active<'_>>) -> Re
 /// Prepares a read in its slot; a failure is told to its consumer.
 fn start<'s, 'c: 's>(
     job: &Job,
+    gate: &Gate,
     connection: &'c Connection,
     slot: &'s mut Option<CachedStatement<'c>>,
     read: Box<Read>,
 ) -> Option<Active<'s>> {
+    // What else the connection was doing may have been cancelled.
+    gate.enter(&read.cancelled, read.deadline);
     match prepare(job, connection, slot, &read) {
         Ok((rows, decoder)) => Some(Active {
             read: *read,
@@ -213,6 +217,9 @@ fn prepare<'s, 'c: 's>(
     slot: &'s mut Option<CachedStatement<'c>>,
     read: &Read,
 ) -> Result<(Rows<'s>, Decoder), Fault> {
+    for table in &read.statement.described {
+        introspect::check(connection, table)?;
+    }
     let decoder = Decoder::new(&read.statement);
     let statement = slot.insert(connection.prepare_cached(&read.statement.sql)?);
     if !statement.readonly() {

@@ -119,7 +119,7 @@ async fn postgres_values_arrive_as_they_are() {
         ("hour", "23:59:59.999999"),
         ("list", "{1,NULL,3}"),
         ("span", "1 year 2 days"),
-        ("host", "10.0.0.1/32"),
+        ("host", "10.0.0.1"),
         ("bits", "101"),
         ("nothing", ""),
     ];

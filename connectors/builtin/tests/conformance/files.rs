@@ -13,7 +13,7 @@ use arrow::csv::WriterBuilder;
 use arrow::datatypes::{Field, Schema};
 use caliber_catalog::source::OptionValue;
 use caliber_connector_spi::{Options, SourceSpec};
-use caliber_testkit::conformance::{Fixture, NUMBERS, TEXTS, conformance};
+use caliber_testkit::conformance::{Fixture, LATE, LATE_DAY, LATE_NAME, LATE_NUMBER, NUMBERS, TEXTS, conformance};
 use datafusion::parquet::arrow::ArrowWriter;
 
 use crate::{factory, spec};
@@ -86,6 +86,22 @@ fn numbers() -> RecordBatch {
     table(vec![("id", ids(NUMBERS)), ("label", Arc::new(labels))])
 }
 
+/// NULL but in the last row.
+fn late() -> RecordBatch {
+    fn last<T, A: FromIterator<Option<T>>>(value: &T) -> A
+    where
+        T: Clone,
+    {
+        (0..LATE).map(|row| (row == LATE - 1).then(|| value.clone())).collect()
+    }
+    table(vec![
+        ("id", ids(LATE)),
+        ("number", Arc::new(last::<_, Int64Array>(&LATE_NUMBER))),
+        ("name", Arc::new(last::<_, StringArray>(&LATE_NAME))),
+        ("day", Arc::new(last::<_, Date32Array>(&LATE_DAY))),
+    ])
+}
+
 fn parquet(path: &Path, batch: &RecordBatch) {
     let mut writer = ArrowWriter::try_new(File::create(path).expect("a file"), batch.schema(), None).expect("a writer");
     writer.write(batch).expect("rows");
@@ -104,6 +120,7 @@ fn at(folder: &Path, hostile: &str, numbers: &str) -> SourceSpec {
     let tables = BTreeMap::from([
         ("hostile".to_owned(), table(hostile)),
         ("numbers".to_owned(), table(numbers)),
+        ("late".to_owned(), table(&hostile.replace("hostile", "late"))),
     ]);
     spec(
         Options::default()
@@ -134,6 +151,7 @@ async fn passes(folder: &Path, source: SourceSpec) {
 async fn parquet_passes_the_suite() {
     let folder = tempfile::tempdir().expect("a folder");
     parquet(&folder.path().join("hostile.parquet"), &hostile());
+    parquet(&folder.path().join("late.parquet"), &late());
     // Two files are one table.
     let numbers = numbers();
     parquet(&folder.path().join("numbers-1.parquet"), &numbers.slice(0, 20_000));
@@ -157,5 +175,6 @@ async fn csv_passes_the_suite() {
         &hostile.project(&kept).expect("columns"),
     );
     csv(&folder.path().join("numbers.csv"), &numbers());
+    csv(&folder.path().join("late.csv"), &late());
     passes(folder.path(), at(folder.path(), "hostile.csv", "numbers.csv")).await;
 }

@@ -7,7 +7,7 @@ use caliber_testkit::MariaDb;
 use caliber_testkit::conformance::{Fixture, NUMBERS, Slow, TEXTS, conformance};
 use secrecy::SecretString;
 
-use crate::{factory, literal, spec};
+use crate::{factory, late, literal, spec};
 
 const TABLES: &str = "
 CREATE TABLE hostile (
@@ -25,6 +25,7 @@ CREATE TABLE child (id bigint NOT NULL PRIMARY KEY, number int NOT NULL, UNIQUE 
   FOREIGN KEY (number) REFERENCES numbers (id));
 CREATE TABLE parent_by_name (name varchar(20) PRIMARY KEY) CHARACTER SET utf8mb4;
 CREATE TABLE child_by_name (name varchar(20) NOT NULL, FOREIGN KEY (name) REFERENCES parent_by_name (name)) CHARACTER SET utf8mb4;
+CREATE TABLE late (id int NOT NULL PRIMARY KEY, number bigint, name varchar(9), day date) CHARACTER SET utf8mb4;
 CREATE VIEW slow AS SELECT SLEEP(60) AS waited;
 CREATE TABLE written (n int);
 CREATE FUNCTION bump() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO written VALUES (1); RETURN 1; END;
@@ -73,7 +74,7 @@ fn rows() -> String {
         raw(&["1.10", "1e50"]),
         raw(&["0", "1.5", "-3.4e38"]),
         raw(&["0", "0.1", "-1e308"]),
-        quoted(TEXTS),
+        [quoted(TEXTS), raw(&["'a\\0b'"])].concat(),
         quoted(TEXTS),
         quoted(TEXTS),
         quoted(&names),
@@ -130,7 +131,8 @@ async fn load(database: &str) -> String {
         NUMBERS - 1
     );
     let zeros = "SET sql_mode = '';\nINSERT INTO zeros VALUES (1, '0000-00-00', '2000-01-01'), (2, '2000-00-00', '2000-01-01');\n";
-    for script in [TABLES, &rows(), &numbers, zeros] {
+    let late = late("INSERT INTO late (id) SELECT seq FROM seq_0_to_{}");
+    for script in [TABLES, &rows(), &numbers, &late, zeros] {
         mariadb.run(database, script).await.expect("loads");
     }
     url

@@ -6,7 +6,7 @@ use caliber_testkit::Postgres;
 use caliber_testkit::conformance::{Fixture, NUMBERS, Slow, TEXTS, conformance};
 use secrecy::SecretString;
 
-use crate::{factory, literal, spec};
+use crate::{factory, late, literal, spec};
 
 const TABLES: &str = "
 CREATE TYPE mood AS ENUM ('sad', 'OK', 'ok', 'Sad');
@@ -23,6 +23,7 @@ COMMENT ON COLUMN hostile.amount IS '金额';
 CREATE UNIQUE INDEX ON hostile (code);
 CREATE TABLE numbers (id int4 PRIMARY KEY, label text NOT NULL, twin int4 UNIQUE);
 CREATE TABLE child (id int8 PRIMARY KEY, number int4 NOT NULL REFERENCES numbers (id), UNIQUE (number, id));
+CREATE TABLE late (id int4 PRIMARY KEY, number int8, name text, day date);
 CREATE VIEW slow AS SELECT pg_sleep(60)::text AS waited;
 CREATE SEQUENCE counter;
 CREATE VIEW writes AS SELECT nextval('counter') AS n;
@@ -134,7 +135,8 @@ async fn load(database: &str) -> String {
         "INSERT INTO numbers SELECT n, 'row ' || n FROM generate_series(0, {}) n;",
         NUMBERS - 1
     );
-    for script in [TABLES, &rows(), &numbers, "ANALYZE"] {
+    let late = late("INSERT INTO late (id) SELECT n FROM generate_series(0, {}) n");
+    for script in [TABLES, &rows(), &numbers, &late, "ANALYZE"] {
         postgres.run(database, script).await.expect("loads");
     }
     url
@@ -194,7 +196,7 @@ async fn postgres_passes_the_suite() {
 async fn a_schema_is_described_as_it_is() {
     let schema = described(&load("described").await).await;
     let names: Vec<&str> = schema.tables.iter().map(|table| table.name.as_str()).collect();
-    assert_eq!(names, ["child", "hostile", "numbers", "slow", "writes"]);
+    assert_eq!(names, ["child", "hostile", "late", "numbers", "slow", "writes"]);
     let hostile = schema.table("hostile").expect("a table");
     assert_eq!(hostile.comment.as_deref(), Some("Everything at once"));
     assert_eq!(hostile.primary_key, ["id"]);

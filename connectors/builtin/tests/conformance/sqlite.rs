@@ -7,7 +7,7 @@ use caliber_connector_spi::{Options, SourceSpec};
 use caliber_testkit::conformance::{Fixture, NUMBERS, TEXTS, conformance};
 use rusqlite::Connection;
 
-use crate::{factory, literal, spec};
+use crate::{factory, late, literal, spec};
 
 const TABLES: &str = "
 CREATE TABLE hostile (
@@ -17,6 +17,7 @@ CREATE TABLE hostile (
 CREATE INDEX hostile_nocase ON hostile (nocase);
 CREATE INDEX hostile_big ON hostile (big);
 CREATE TABLE numbers (id INTEGER PRIMARY KEY, label TEXT NOT NULL);
+CREATE TABLE late (id INTEGER PRIMARY KEY, number BIGINT, name VARCHAR(9), day DATE);
 CREATE VIEW over AS SELECT id, name, nocase || 'x' AS longer FROM hostile;
 ";
 
@@ -48,7 +49,7 @@ fn rows() -> String {
             "1970-01-01T00:00",
             "9999-12-31 23:59:59.999999",
         ]),
-        quoted(TEXTS),
+        [quoted(TEXTS), raw(&["'a' || char(0) || 'b'"])].concat(),
         quoted(TEXTS),
         quoted(TEXTS),
         quoted(TEXTS),
@@ -64,7 +65,7 @@ fn rows() -> String {
     format!("INSERT INTO hostile VALUES {};", rows.join(",\n"))
 }
 
-fn load(path: &Path) {
+pub(crate) fn load(path: &Path) {
     let connection = Connection::open(path).expect("a database");
     connection.execute_batch(TABLES).expect("tables");
     connection.execute_batch(&rows()).expect("rows");
@@ -73,9 +74,11 @@ fn load(path: &Path) {
     connection
         .execute(numbers, [i64::try_from(NUMBERS).expect("fits")])
         .expect("numbers");
+    let late = late("INSERT INTO late (id) SELECT id FROM numbers WHERE id <= {}");
+    connection.execute_batch(&late).expect("late");
 }
 
-fn at(path: &Path) -> SourceSpec {
+pub(crate) fn at(path: &Path) -> SourceSpec {
     spec(Options::default().with("path", OptionValue::Path(path.to_owned())))
 }
 

@@ -10,7 +10,7 @@ use caliber_connector_spi::{
 
 use super::evaluate::{Local, shown};
 use super::generate::Generator;
-use super::{Source, local, read, whole};
+use super::{Source, each, local, read, whole};
 
 /// Relations drawn; `CALIBER_SEED` draws others.
 const DRAWN: u64 = 400;
@@ -18,14 +18,18 @@ const DRAWN: u64 = 400;
 impl Source<'_> {
     pub(super) async fn relations_pushed_equal_relations_here(&self) {
         let capabilities = self.connector.capabilities();
-        if !capabilities.join {
-            return;
-        }
         let hostile = self.table("hostile");
         let reader = self.reader();
         let all = read(&*reader, &whole(&hostile)).await.expect("reads everything");
         let rows = local::rows(&all);
         let local = Local::new(HashMap::from([("hostile".to_owned(), rows.clone())]));
+        let scan = Relation::Scan { table: hostile.clone() };
+        for relation in each::relations(&scan, capabilities) {
+            self.compare(0, &relation, &local).await;
+        }
+        if !capabilities.join {
+            return;
+        }
         let seed = seed();
         let mut asked = BTreeSet::new();
         for drawn in 0..DRAWN {
