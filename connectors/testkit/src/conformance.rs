@@ -8,6 +8,7 @@
 
 mod bounds;
 mod evaluate;
+pub mod faults;
 mod functions;
 mod generate;
 mod local;

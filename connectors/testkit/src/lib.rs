@@ -8,8 +8,10 @@ mod bank;
 pub mod conformance;
 mod mariadb;
 mod postgres;
+mod proxy;
 mod server;
 
 pub use bank::{Bank, bank};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
+pub use proxy::{Fault, Proxy, Rule, Toward};
