@@ -4,6 +4,7 @@
 //! Adding a connector is its own module and its line in `FACTORIES`.
 
 mod batch;
+mod breaker;
 mod decimal;
 mod files;
 mod mysql;

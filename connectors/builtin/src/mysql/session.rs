@@ -21,6 +21,9 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Prepared statements kept by a session.
 const STATEMENTS_MAX: usize = 64;
 
+/// How long a connection may be silent before the server's machine is asked whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
+
 /// The modes that change what a text or an operator means (ANSI_QUOTES, NO_BACKSLASH_ESCAPES, PIPES_AS_CONCAT,
 /// PAD_CHAR_TO_FULL_LENGTH, HIGH_NOT_PRECEDENCE) are off because they are not listed.
 const SQL_MODE: &str = "STRICT_TRANS_TABLES,STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
@@ -89,6 +92,7 @@ impl Sessions {
         let opts = OptsBuilder::from_opts(opts)
             .ssl_opts(tls)
             .prefer_socket(false)
+            .tcp_keepalive(Some(KEEPALIVE_AFTER))
             .enable_cleartext_plugin(false)
             .stmt_cache_size(STATEMENTS_MAX)
             .local_infile_handler(None::<mysql_async::WhiteListFsHandler>)
@@ -243,18 +247,23 @@ impl Session {
 }
 
 impl Killer {
-    /// Returns when the server has taken the request, or not in time.
-    pub async fn kill(&self, what: Kill) {
+    /// Returns when the server has taken the request, or not in time; whether nothing of the request is left that could
+    /// be carried out later.
+    pub async fn kill(&self, what: Kill) -> bool {
         let request = async {
-            let mut conn = Conn::new(self.opts.clone()).await?;
+            let Ok(mut conn) = Conn::new(self.opts.clone()).await else {
+                return true;
+            };
             let what = match what {
                 Kill::Statement => "QUERY",
                 Kill::Session => "CONNECTION",
             };
-            conn.query_drop(format!("KILL {what} {}", self.id)).await?;
-            conn.disconnect().await
+            let answer = conn.query_drop(format!("KILL {what} {}", self.id)).await;
+            let is_answered = matches!(answer, Ok(()) | Err(mysql_async::Error::Server(_)));
+            let _ = conn.disconnect().await;
+            is_answered
         };
-        let _ = tokio::time::timeout(KILL_TIMEOUT, request).await;
+        tokio::time::timeout(KILL_TIMEOUT, request).await.unwrap_or(false)
     }
 }
 

@@ -186,6 +186,9 @@ impl Part {
                 read.completed(count);
             }
             Err(Ended::Failed(error)) => {
+                if error.class == ErrorClass::Unavailable {
+                    shared.lost();
+                }
                 read.outlet.finish(Err(error));
                 // Where it was a value that did not fit, the server still works on the rest.
                 if let Some(session) = self.lease.connection().filter(|session| !session.client.is_closed()) {

@@ -23,6 +23,14 @@ const STATEMENTS_MAX: usize = 64;
 /// The longest a request to cancel may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a connection may be silent before the server's machine is asked whether it is still there, how often it is
+/// asked, and how many questions it may leave unanswered. A statement that runs long does not answer late: its machine
+/// does.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
+
+/// How long the server's machine may leave unacknowledged what was sent to it.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+
 /// Read-only; UTC; plain string literals; text forms of values as the server's documentation shows them; no
 /// operator or function but the server's own.
 const PINNED: &str = "SET application_name = 'caliber'; SET default_transaction_read_only = on; \
@@ -70,7 +78,14 @@ impl Sessions {
                 true
             }
         };
-        config.application_name("caliber");
+        let (after, every, unanswered_max) = KEEPALIVE;
+        config
+            .application_name("caliber")
+            .keepalives(true)
+            .keepalives_idle(after)
+            .keepalives_interval(every)
+            .keepalives_retries(unanswered_max)
+            .tcp_user_timeout(UNACKNOWLEDGED_MAX);
         let mut pinned = PINNED.to_owned();
         let _ = write!(pinned, "SET statement_timeout = {}", milliseconds(statement_timeout));
         Self {
