@@ -86,6 +86,16 @@ impl Postgres {
         )
     }
 
+    /// Kills it at once (`kill -9`), with every process it began.
+    pub fn kill(&self) -> Result<()> {
+        self.server.kill()
+    }
+
+    /// Starts it again after `kill`, at its port, with its data.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.restart()
+    }
+
     /// The port it listens on, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.server.port()
