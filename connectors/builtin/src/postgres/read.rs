@@ -186,10 +186,11 @@ impl Part {
                 read.completed(count);
             }
             Err(Ended::Failed(error)) => {
-                if error.class == ErrorClass::Unavailable {
-                    shared.lost();
-                }
+                let is_lost = error.class == ErrorClass::Unavailable;
                 read.outlet.finish(Err(error));
+                if is_lost {
+                    return shared.lost();
+                }
                 // Where it was a value that did not fit, the server still works on the rest.
                 if let Some(session) = self.lease.connection().filter(|session| !session.client.is_closed()) {
                     session.cancel().await;
