@@ -91,9 +91,7 @@ impl Breaker {
 impl Attempt<'_> {
     /// The source answered.
     pub fn succeeded(self) {
-        let mut state = self.breaker.state.lock();
-        state.is_doubted = false;
-        state.failures = 0;
+        *self.breaker.state.lock() = State::default();
     }
 
     /// It did not.
@@ -118,6 +116,16 @@ mod tests {
         first.succeeded();
         second.succeeded();
         assert!(breaker.attempt().await.is_ok());
+    }
+
+    /// An administrator ends sessions one after the other; each time the source is there again at once.
+    #[tokio::test]
+    async fn a_source_that_loses_connections_and_accepts_new_ones_is_healthy() {
+        let breaker = Breaker::default();
+        for _ in 0..10 {
+            breaker.lost();
+            breaker.attempt().await.expect("leave").succeeded();
+        }
     }
 
     #[tokio::test]

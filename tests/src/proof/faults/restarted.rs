@@ -45,7 +45,7 @@ type Asked = (Instant, Duration, bool);
 
 /// Kills the server under `clients` clients, a quarter of which read another source, and starts it again.
 pub async fn restarted(clients: usize) -> Result<Restarted> {
-    let mut server = Postgres::start()?;
+    let server = Postgres::start()?;
     for sql in [SCRIPT, "CHECKPOINT"] {
         server.run("postgres", sql).await?;
     }
