@@ -38,6 +38,10 @@ const PINNED: &str = "SET application_name = 'caliber'; SET default_transaction_
     SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; \
     SET bytea_output = 'hex'; SET xmloption = 'content';";
 
+/// Makes the server look, while a statement runs, whether we are still there: where this process dies, nobody is left to
+/// cancel what it asked for.
+const NOTICES_ABSENCE: &str = "SET client_connection_check_interval = 1000";
+
 /// Opens sessions of one source.
 pub struct Sessions {
     source_name: String,
@@ -159,6 +163,8 @@ impl Connect for Sessions {
             .batch_execute(&self.pinned)
             .await
             .map_err(|error| failure(&self.source_name, &error))?;
+        // A server that is too old for it, or whose machine cannot, goes without.
+        let _ = session.client.batch_execute(NOTICES_ABSENCE).await;
         Ok(session)
     }
 
