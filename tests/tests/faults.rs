@@ -1,8 +1,8 @@
 //! The short form of `cargo xtask faults`: sources that break are an error, at once, and the next query is answered.
 
 use anyhow::{Result, ensure};
-use caliber_tests::proof::faults::{Kind, broken_off, cancelled, killed, restarted, reused};
 use caliber_testkit::conformance::faults::truncation;
+use caliber_tests::proof::faults::{Kind, broken_off, cancelled, killed, restarted, reused};
 
 const SEED: u64 = 20_260_101;
 

@@ -29,7 +29,17 @@ const RUNS_TIME_MAX: Duration = Duration::from_secs(300);
 const TASKS: [&str; 3] = ["fuzz", "differential", "faults"];
 /// The part of `faults` that finds them, and what it says then.
 const BROKEN_OFF: [&str; 11] = [
-    "faults", "--offsets", "40", "--kills", "0", "--cancels", "0", "--reuses", "0", "--clients", "0",
+    "faults",
+    "--offsets",
+    "40",
+    "--kills",
+    "0",
+    "--cancels",
+    "0",
+    "--reuses",
+    "0",
+    "--clients",
+    "0",
 ];
 /// See `BROKEN_OFF`.
 const SHORT: &str = "a short answer";
@@ -120,10 +130,7 @@ pub fn mutants(workspace: &Workspace, options: &[String]) -> Result<()> {
         let seconds = began.elapsed().as_secs();
         let (number, title) = (leak.number, &leak.title);
         match caught {
-            true => say(&format!(
-                "{number:3} caught by {}, {seconds} s: {title}",
-                found.by
-            )),
+            true => say(&format!("{number:3} caught by {}, {seconds} s: {title}", found.by)),
             false => {
                 say(&format!("{number:3} MISSED, {seconds} s: {title}\n{}", found.text));
                 missed.push(number);

@@ -147,12 +147,20 @@ mod tests {
                 }
             }
         }
-        assert!((4..=8).contains(&tried.len()) && refused > 0, "{} attempts", tried.len());
+        assert!(
+            (4..=8).contains(&tried.len()) && refused > 0,
+            "{} attempts",
+            tried.len()
+        );
         let within = |pair: &[Instant]| pair[2].duration_since(pair[0]) >= WINDOW;
         assert!(tried.windows(3).all(within), "{tried:?}");
         tokio::time::sleep(WINDOW).await;
         breaker.attempt().await.expect("leave").succeeded();
-        let healthy = (breaker.attempt().await, breaker.attempt().await, breaker.attempt().await);
+        let healthy = (
+            breaker.attempt().await,
+            breaker.attempt().await,
+            breaker.attempt().await,
+        );
         assert!(healthy.0.is_ok() && healthy.1.is_ok() && healthy.2.is_ok());
     }
 

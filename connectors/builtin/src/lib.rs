@@ -9,6 +9,7 @@ mod decimal;
 mod files;
 mod mysql;
 mod outlet;
+mod password;
 mod pool;
 mod postgres;
 mod serial;

@@ -198,9 +198,8 @@ impl<C: Connect> Pool<C> {
             self.error(ErrorClass::Unavailable, message)
         })?;
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.inner.connect.connect()).await;
-        let opened = opened.unwrap_or_else(|_| {
-            Err(self.error(ErrorClass::Unavailable, "it did not answer within 3 seconds"))
-        });
+        let opened =
+            opened.unwrap_or_else(|_| Err(self.error(ErrorClass::Unavailable, "it did not answer within 3 seconds")));
         match &opened {
             Err(error) if error.class == ErrorClass::Unavailable => attempt.failed(),
             // One that refuses is there.

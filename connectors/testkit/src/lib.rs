@@ -4,6 +4,7 @@
 //! Owns: servers that live as long as the test process, never as root, with data in a temporary folder. Never:
 //! shipped; a server that somebody else runs.
 
+mod authority;
 mod bank;
 pub mod conformance;
 mod mariadb;
@@ -11,6 +12,7 @@ mod postgres;
 mod proxy;
 mod server;
 
+pub use authority::{Authority, Identity};
 pub use bank::{Bank, bank};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow};
 use tokio_postgres::{Client, NoTls};
 
+use crate::authority::{Authority, Identity};
 use crate::server::{Home, Server, program};
 
 /// The account that owns every test database.
@@ -32,6 +33,16 @@ impl Postgres {
 
     /// Starts a server of its own. It ends when the value is dropped, or with the process.
     pub fn start() -> Result<Self> {
+        Self::begin(None)
+    }
+
+    /// Starts a server of its own that shows `identity` to who asks for TLS. The accounts `over_tls` and `by_certificate`
+    /// get in over TLS alone, the second only with a certificate of `authority`.
+    pub fn start_secured(authority: &Authority, identity: &Identity) -> Result<Self> {
+        Self::begin(Some((authority, identity)))
+    }
+
+    fn begin(secured: Option<(&Authority, &Identity)>) -> Result<Self> {
         let folders = versions();
         let initdb = program("initdb", &folders, "postgresql")?;
         let postgres = program("postgres", &folders, "postgresql")?;
@@ -62,6 +73,17 @@ impl Postgres {
                 "--no-sync",
             ],
         )?;
+        let mut more = Vec::new();
+        if let Some((authority, identity)) = secured {
+            let kept = [
+                ("ssl_cert_file", home.keep("server.pem", &identity.certificate)?),
+                ("ssl_key_file", home.keep("server.key", &identity.key)?),
+                ("ssl_ca_file", home.keep("ca.pem", &authority.certificate())?),
+                ("hba_file", home.write("hba", SECURED)?),
+            ];
+            more.extend(kept.map(|(setting, path)| format!("{setting}={}", path.display())));
+            more.push("ssl=on".to_owned());
+        }
         let server = Server::start(
             home,
             &postgres,
@@ -69,8 +91,8 @@ impl Postgres {
             "database system is ready to accept",
             |port, _| {
                 let mut arguments = vec!["-D".to_owned(), data.clone(), "-p".to_owned(), port.to_string()];
-                for setting in SETTINGS {
-                    arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
+                for setting in SETTINGS.iter().map(|setting| (*setting).to_owned()).chain(more.clone()) {
+                    arguments.extend(["-c".to_owned(), setting]);
                 }
                 arguments
             },
@@ -181,6 +203,13 @@ impl Postgres {
         Ok(self.value("postgres", &sql).await?.parse()?)
     }
 }
+
+/// Who gets in, and how, where the server has a certificate.
+const SECURED: &str = "hostssl all by_certificate 127.0.0.1/32 scram-sha-256 clientcert=verify-ca
+hostssl all over_tls 127.0.0.1/32 scram-sha-256
+host all by_certificate,over_tls 127.0.0.1/32 reject
+host all all 127.0.0.1/32 scram-sha-256
+";
 
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",

@@ -291,7 +291,10 @@ mod tests {
         assert_eq!((bytes.as_slice(), end.expect("an end")), (&b"0123"[..], 0));
         let (bytes, end, _) = heard(rule(Fault::Reset)).await;
         let kind = end.expect_err("a reset").kind();
-        assert!(SAID.starts_with(&bytes) && kind == io::ErrorKind::ConnectionReset, "{kind}");
+        assert!(
+            SAID.starts_with(&bytes) && kind == io::ErrorKind::ConnectionReset,
+            "{kind}"
+        );
         let (bytes, end, _) = heard(rule(Fault::Blackhole)).await;
         let kind = end.expect_err("silence").kind();
         assert_eq!((bytes.as_slice(), kind), (&b"0123"[..], io::ErrorKind::TimedOut));

@@ -107,6 +107,13 @@ impl Home {
         Ok(path)
     }
 
+    /// Copies a file that the server alone may read.
+    pub fn keep(&self, name: &str, from: &Path) -> Result<PathBuf> {
+        let path = self.write(name, &std::fs::read_to_string(from)?)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
     /// A command that runs as the folder's owner, in the folder, with nothing of the caller's environment.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);

@@ -72,7 +72,9 @@ pub async fn run(options: &[String]) -> Result<()> {
         }
         if reuses > 0 {
             reused(kind, reuses, seed).await?;
-            say(&format!("faults: {kind:?}: {reuses} connections used again after a client left, no wrong victim"));
+            say(&format!(
+                "faults: {kind:?}: {reuses} connections used again after a client left, no wrong victim"
+            ));
         }
     }
     let clients = words.number("clients", 64)?;

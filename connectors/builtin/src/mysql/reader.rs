@@ -206,6 +206,8 @@ impl Read {
             stopped: pin!(outlet.stopped()),
             stop: None,
             kills_are_over: &mut self.kills_are_over,
+            killed: Instant::now(),
+            asked: Instant::now(),
         };
         let answer = watch
             .attend(session.conn.exec_iter(self.rendered.sql.as_str(), parameters))
@@ -252,6 +254,10 @@ struct Watch<'a, S: Future<Output = Stop>> {
     /// Why the statement was killed.
     stop: Option<Ended>,
     kills_are_over: &'a mut bool,
+    /// When it was first killed.
+    killed: Instant,
+    /// When the last request to kill it was answered.
+    asked: Instant,
 }
 
 impl<S: Future<Output = Stop>> Watch<'_, S> {
@@ -265,17 +271,18 @@ impl<S: Future<Output = Stop>> Watch<'_, S> {
                 stop = &mut self.stopped => self.abandon(Ended::Stopped(stop)).await,
             }
         }
-        let killed = Instant::now();
         loop {
-            if let Ok(done) = tokio::time::timeout(KILL_AGAIN, &mut exchange).await {
-                return Ok(done);
-            }
-            if killed.elapsed() > KILLED_MAX {
+            // A kill between preparing a statement and running it kills nothing: then its rows go on and on.
+            if self.killed.elapsed() > KILLED_MAX {
                 self.kill(Kill::Session).await;
                 return Err(self.end().unwrap_or(Ended::Stopped(Stop::Deadline)));
             }
-            // A kill between preparing a statement and running it kills nothing.
-            self.kill(Kill::Statement).await;
+            if self.asked.elapsed() > KILL_AGAIN {
+                self.kill(Kill::Statement).await;
+            }
+            if let Ok(done) = tokio::time::timeout(KILL_AGAIN, &mut exchange).await {
+                return Ok(done);
+            }
         }
     }
 
@@ -286,11 +293,13 @@ impl<S: Future<Output = Stop>> Watch<'_, S> {
             Ended::Failed(error) => self.outlet.finish(Err(error.clone())),
         }
         self.stop = Some(why);
+        self.killed = Instant::now();
         self.kill(Kill::Statement).await;
     }
 
     async fn kill(&mut self, what: Kill) {
         *self.kills_are_over &= self.killer.kill(what).await;
+        self.asked = Instant::now();
     }
 
     /// Why the statement was killed, if it was.

@@ -3,10 +3,12 @@
 //! Owns: the settings of a session, its prepared statements, its end. Never: what a query asks.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use caliber_connector_spi::ConnectorError;
+use caliber_connector_spi::{ConnectorError, SourceSpec};
+use secrecy::ExposeSecret;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::types::Type;
 use tokio_postgres::{CancelToken, Client, Config, NoTls, Statement};
@@ -15,6 +17,7 @@ use super::cancel::{Peer, cancel};
 use super::failure::{connect_failure, failure};
 use super::tap::{Plain, Rows, Secured};
 use super::tls::Tls;
+use crate::password;
 use crate::pool::Connect;
 
 /// Prepared statements kept by a session; the one used longest ago makes room.
@@ -46,6 +49,7 @@ const NOTICES_ABSENCE: &str = "SET client_connection_check_interval = 1000";
 pub struct Sessions {
     source_name: String,
     config: Config,
+    password_file: Option<PathBuf>,
     tls: Tls,
     /// Whether the driver lets the stream be wrapped: not that of a socket in the file system.
     is_tapped: bool,
@@ -74,10 +78,10 @@ impl Drop for Session {
 
 impl Sessions {
     /// For the server that `config` names.
-    pub fn new(source_name: &str, mut config: Config, tls: Tls, statement_timeout: Duration) -> Self {
+    pub fn new(source: &SourceSpec, mut config: Config, tls: Tls) -> Self {
         let is_tapped = match tls {
             Tls::Off => tap_unencrypted(&mut config),
-            Tls::VerifyFull(_) => {
+            Tls::On(_) => {
                 config.ssl_mode(SslMode::Require);
                 true
             }
@@ -91,10 +95,15 @@ impl Sessions {
             .keepalives_retries(unanswered_max)
             .tcp_user_timeout(UNACKNOWLEDGED_MAX);
         let mut pinned = PINNED.to_owned();
-        let _ = write!(pinned, "SET statement_timeout = {}", milliseconds(statement_timeout));
+        let _ = write!(
+            pinned,
+            "SET statement_timeout = {}",
+            milliseconds(source.statement_timeout)
+        );
         Self {
-            source_name: source_name.to_owned(),
+            source_name: source.name.clone(),
             config,
+            password_file: source.options.path("password_file").map(Path::to_owned),
             tls,
             is_tapped,
             pinned,
@@ -132,19 +141,23 @@ impl Connect for Sessions {
     async fn connect(&self) -> Result<Session, ConnectorError> {
         let unreachable = |error| connect_failure(&self.source_name, &error);
         let rows = Rows::default();
+        let mut config = self.config.clone();
+        if let Some(path) = &self.password_file {
+            config.password(password::read(&self.source_name, path).await?.expose_secret());
+        }
         let (client, task) = match &self.tls {
             Tls::Off if self.is_tapped => {
                 let tap = Plain(rows.clone());
-                let (client, connection) = self.config.connect(tap).await.map_err(unreachable)?;
+                let (client, connection) = config.connect(tap).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
             Tls::Off => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(unreachable)?;
+                let (client, connection) = config.connect(NoTls).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
-            Tls::VerifyFull(tls) => {
+            Tls::On(tls) => {
                 let tap = Secured(tls.clone(), rows.clone());
-                let (client, connection) = self.config.connect(tap).await.map_err(unreachable)?;
+                let (client, connection) = config.connect(tap).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
         };

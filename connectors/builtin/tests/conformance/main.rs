@@ -9,6 +9,7 @@ mod mysql;
 mod postgres;
 mod refusals;
 mod sqlite;
+mod tls;
 mod transfer;
 
 use std::time::Duration;

@@ -127,7 +127,12 @@ impl<'a> Road<'a> {
                 found.slowest = found.slowest.max(begun.elapsed());
                 match answered {
                     Ok(answered) => {
-                        assert_eq!(answered, expected(), "a short answer: {fault:?} at {at} of {}", self.length);
+                        assert_eq!(
+                            answered,
+                            expected(),
+                            "a short answer: {fault:?} at {at} of {}",
+                            self.length
+                        );
                         assert!(at + LENGTHS_DIFFER > self.length, "{fault:?} at {at} went unseen");
                         found.whole += 1;
                     }

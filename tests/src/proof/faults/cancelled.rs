@@ -33,7 +33,9 @@ pub async fn cancelled(kind: Kind, count: usize, seed: u64) -> Result<Cancelled>
         left.with_context(|| format!("{kind:?}, round {round}"))?;
         let left = Instant::now();
         // Answered over the one connection, and so after whatever the client left.
-        next_is_answered(&world, round).await.with_context(|| format!("{kind:?}"))?;
+        next_is_answered(&world, round)
+            .await
+            .with_context(|| format!("{kind:?}"))?;
         while running(kind).await? > 0 {
             ensure!(left.elapsed() < ENDED_ALWAYS, "{kind:?}, round {round}: it still runs");
         }
@@ -52,7 +54,9 @@ pub async fn reused(kind: Kind, count: usize, seed: u64) -> Result<()> {
     for round in 0..count {
         let left = leave(&world, &mut random, round).await;
         left.with_context(|| format!("{kind:?}, round {round}"))?;
-        next_is_answered(&world, round).await.with_context(|| format!("{kind:?}"))?;
+        next_is_answered(&world, round)
+            .await
+            .with_context(|| format!("{kind:?}"))?;
     }
     Ok(())
 }

@@ -68,7 +68,10 @@ pub async fn restarted(clients: usize) -> Result<Restarted> {
         tokio::spawn(async move {
             let session = engine.session(principal(&["all"], &[]));
             let other = usize::from(client % 4 == 3);
-            let sql = ["SELECT count(*), max(label) FROM ledger.t", "SELECT count(*), max(label) FROM other.t"][other];
+            let sql = [
+                "SELECT count(*), max(label) FROM ledger.t",
+                "SELECT count(*), max(label) FROM other.t",
+            ][other];
             while !over.load(Ordering::Relaxed) {
                 let begun = Instant::now();
                 let answer = ask(&session, sql).await;
@@ -99,11 +102,20 @@ pub async fn restarted(clients: usize) -> Result<Restarted> {
         client??;
     }
     let [affected, others] = std::mem::take(&mut *asked.lock());
-    let attempts: Vec<Instant> = proxy.accepted().into_iter().filter(|at| (down..accepts).contains(at)).collect();
-    let crowded = attempts
-        .windows(ATTEMPTS_MAX + 1)
-        .find(|few| few.last().zip(few.first()).is_some_and(|(last, first)| *last - *first < Duration::from_millis(950)));
-    ensure!(crowded.is_none(), "more than {ATTEMPTS_MAX} attempts within a second: {attempts:?}");
+    let attempts: Vec<Instant> = proxy
+        .accepted()
+        .into_iter()
+        .filter(|at| (down..accepts).contains(at))
+        .collect();
+    let crowded = attempts.windows(ATTEMPTS_MAX + 1).find(|few| {
+        few.last()
+            .zip(few.first())
+            .is_some_and(|(last, first)| *last - *first < Duration::from_millis(950))
+    });
+    ensure!(
+        crowded.is_none(),
+        "more than {ATTEMPTS_MAX} attempts within a second: {attempts:?}"
+    );
     judged(&affected, &others, (killed, down, up), accepts, attempts.len())
 }
 
@@ -114,10 +126,22 @@ fn judged(
     accepts: Instant,
     attempts: usize,
 ) -> Result<Restarted> {
-    ensure!(others.iter().all(|(_, _, failed)| !failed), "a query of another source failed");
-    ensure!(affected.iter().all(|(begun, _, failed)| !failed || *begun + DOWN_WITHIN > killed), "failed before");
+    ensure!(
+        others.iter().all(|(_, _, failed)| !failed),
+        "a query of another source failed"
+    );
+    ensure!(
+        affected
+            .iter()
+            .all(|(begun, _, failed)| !failed || *begun + DOWN_WITHIN > killed),
+        "failed before"
+    );
     let failures: Vec<&Asked> = affected.iter().filter(|(_, _, failed)| *failed).collect();
-    let slowest_failure = failures.iter().map(|(_, time, _)| *time).max().context("no query failed")?;
+    let slowest_failure = failures
+        .iter()
+        .map(|(_, time, _)| *time)
+        .max()
+        .context("no query failed")?;
     let last = failures.iter().map(|(begun, ..)| *begun).max().unwrap_or(accepts);
     let found = Restarted {
         failed: failures.len(),
@@ -128,7 +152,10 @@ fn judged(
     };
     ensure!(found.slowest_failure <= DOWN_WITHIN, "{found:?}");
     ensure!(found.healthy_after <= HEALTHY_WITHIN, "{found:?}");
-    let well = affected.iter().filter(|(begun, _, failed)| *begun > last && !failed).count();
+    let well = affected
+        .iter()
+        .filter(|(begun, _, failed)| *begun > last && !failed)
+        .count();
     ensure!(well > 0, "nothing was answered again: {found:?}");
     Ok(found)
 }
@@ -138,5 +165,8 @@ fn median(asked: &[Asked], from: Instant, to: Instant) -> Result<f64> {
     let within = asked.iter().filter(|(begun, ..)| (from..to).contains(begun));
     let mut times: Vec<Duration> = within.map(|(_, time, _)| *time).collect();
     times.sort_unstable();
-    Ok(times.get(times.len() / 2).context("no query of the other source")?.as_secs_f64())
+    Ok(times
+        .get(times.len() / 2)
+        .context("no query of the other source")?
+        .as_secs_f64())
 }

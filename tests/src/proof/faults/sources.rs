@@ -33,7 +33,8 @@ pub enum Kind {
 const DATABASE: &str = "faults";
 
 /// `stream` has rows without end, `slow` none for a minute, `numbers` a few.
-const OF_POSTGRES: &str = "CREATE TABLE numbers AS SELECT n AS id, 'row ' || n AS label FROM generate_series(0, 49999) n;
+const OF_POSTGRES: &str =
+    "CREATE TABLE numbers AS SELECT n AS id, 'row ' || n AS label FROM generate_series(0, 49999) n;
      CREATE VIEW stream AS SELECT generate_series(1, 2000000000) AS id, repeat('x', 200) AS label;
      CREATE VIEW slow AS SELECT 1 AS id FROM pg_sleep(60);";
 const OF_MARIADB: &str = "CREATE TABLE numbers (id INT PRIMARY KEY, label VARCHAR(40) NOT NULL);
@@ -72,7 +73,10 @@ impl World {
         );
         std::fs::write(folder.path().join("caliber.yaml"), text)?;
         let (engine, warnings) = open(folder.path(), &[("URL", url)], EngineOptions::default()).await?;
-        ensure!(warnings.iter().all(|warning| warning.code.as_str() != "PRJ014"), "{warnings:?}");
+        ensure!(
+            warnings.iter().all(|warning| warning.code.as_str() != "PRJ014"),
+            "{warnings:?}"
+        );
         Ok(Self {
             engine,
             _folder: folder,
@@ -111,11 +115,23 @@ pub async fn broken_off(kind: Kind) -> Result<Networked> {
     let (name, url, port, messages, password): (_, _, _, fn(&[u8]) -> Vec<usize>, _) = match kind {
         Kind::Postgres => {
             let server = Postgres::shared()?;
-            ("postgres", postgres().await?, server.port(), postgres_messages, server.password())
+            (
+                "postgres",
+                postgres().await?,
+                server.port(),
+                postgres_messages,
+                server.password(),
+            )
         }
         _ => {
             let server = MariaDb::shared()?;
-            ("mysql", mariadb().await?, server.port(), mysql_messages, server.password())
+            (
+                "mysql",
+                mariadb().await?,
+                server.port(),
+                mysql_messages,
+                server.password(),
+            )
         }
     };
     let at = move |to: u16| SourceSpec {
@@ -181,7 +197,14 @@ pub async fn end_sessions(kind: Kind) -> Result<usize> {
 pub fn ensure_safe(error: &EngineError) -> Result<()> {
     let shown = format!("{error:?}");
     ensure!(error.code.as_str() == "SRC001" && shown.contains("`ledger`"), "{shown}");
-    for hidden in ["127.0.0.1", "pg-Secret", "my-Secret", "caliber_test", "terminating", DATABASE] {
+    for hidden in [
+        "127.0.0.1",
+        "pg-Secret",
+        "my-Secret",
+        "caliber_test",
+        "terminating",
+        DATABASE,
+    ] {
         ensure!(!shown.contains(hidden), "`{hidden}` in {shown}");
     }
     Ok(())
