@@ -250,8 +250,6 @@ async fn write(to: &mut WriteHalf<'_>, bytes: &[u8], fault: Fault) -> io::Result
 mod tests {
     //! What arrives through a broken pipe, with a server that says the same to everyone.
 
-    #![expect(clippy::expect_used, reason = "a test")]
-
     use super::*;
 
     const SAID: &[u8] = b"0123456789";

@@ -27,7 +27,7 @@ impl Asked {
         let mut options = Options::default().with("url", OptionValue::Secret(SecretString::from(url)));
         options = options.with("tls", OptionValue::Text(tls.to_owned()));
         for (option, path) in files {
-            options = options.with(*option, OptionValue::Path((*path).to_owned()));
+            options = options.with(option, OptionValue::Path((*path).to_owned()));
         }
         spec(options)
     }
