@@ -22,6 +22,8 @@ mod differential;
 mod drift;
 /// Aggregates over joins, grouped at a source first (INV-5).
 mod eager;
+/// Sources that break, and an engine that says so and goes on (INV-8, INV-10).
+mod faults;
 /// Random queries by random principals, against plain DataFusion over what is visible (INV-3, INV-5).
 mod fuzz;
 /// Rows open in groups only.

@@ -35,12 +35,14 @@ usage: cargo xtask <task>
   the proof of governance, on a release build (--dev: the everyday profile); each takes --seed S:
   fuzz       [--queries N]  governed against plain DataFusion over a filtered, masked copy
   differential [--queries N]  what sources evaluate against the same with nothing pushed
-  mutants                   the fuzzer finds each of thirteen seeded leaks, differential each of five wrong answers
+  mutants                   the fuzzer finds each of thirteen seeded leaks, differential each of five wrong answers,
+                            faults an error that is swallowed
   leak       [--queries N]  two databases that differ in invisible rows only
   injection  [--strings N]  hostile text in every place, against live sources
   crash      [--kills N]    no row without a durable audit record
   caps                      every bound, reached and passed, against a running server
   cost                      what governance costs, in instructions
+  faults     [--kills N]    sources cut off, killed and restarted; --offsets, --cancels, --reuses, --clients N
 
 examples:
   cargo xtask test

@@ -1,5 +1,5 @@
-//! `cargo xtask mutants`: the fuzzer and the differential test are not vacuous. Thirteen leaks and five wrong answers are
-//! seeded, and they find each of them.
+//! `cargo xtask mutants`: the fuzzer, the differential test and the broken network are not vacuous. Thirteen leaks, five
+//! wrong answers and an error that is swallowed are seeded, and they find each of them.
 //!
 //! Owns: the mutated copy of the workspace, its build, the runs. Never: a leak (`tests/mutants`), or a change to what
 //! ships: the copy has a version of its own, so that nothing built of it can take the place of the real thing.
@@ -17,16 +17,32 @@ use crate::workspace::Workspace;
 
 /// How many leaks there are.
 const LEAKS: usize = 13;
-/// How many wrong answers there are, numbered from 101.
-const DEFECTS: usize = 5;
+/// How many wrong answers there are, numbered from 101, faults that go unseen among them.
+const DEFECTS: usize = 6;
 /// Queries within which a leak must show.
 const QUERIES: &str = "6000";
 /// Queries that agree where no leak is on.
 const CLEAN_QUERIES: &str = "400";
 /// All runs together, without the build.
 const RUNS_TIME_MAX: Duration = Duration::from_secs(300);
-/// What finds leaks, and what finds defects.
-const TASKS: [&str; 2] = ["fuzz", "differential"];
+/// What finds leaks, defects, and faults that go unseen.
+const TASKS: [&str; 3] = ["fuzz", "differential", "faults"];
+/// The part of `faults` that finds them, and what it says then.
+const BROKEN_OFF: [&str; 11] = [
+    "faults",
+    "--offsets",
+    "40",
+    "--kills",
+    "0",
+    "--cancels",
+    "0",
+    "--reuses",
+    "0",
+    "--clients",
+    "0",
+];
+/// See `BROKEN_OFF`.
+const SHORT: &str = "a short answer";
 /// What the mutated program is told by.
 const SELECTOR: &str = "CALIBER_SEEDED_LEAK";
 
@@ -109,14 +125,12 @@ pub fn mutants(workspace: &Workspace, options: &[String]) -> Result<()> {
     for leak in asked {
         let began = Instant::now();
         let found = prove(&program, workspace, leak.task, leak.number, QUERIES, &seed)?;
-        let caught = !found.succeeded && found.text.contains("queries differ");
+        let difference = if leak.task == TASKS[2] { SHORT } else { "queries differ" };
+        let caught = !found.succeeded && found.text.contains(difference);
         let seconds = began.elapsed().as_secs();
         let (number, title) = (leak.number, &leak.title);
         match caught {
-            true => say(&format!(
-                "{number:3} caught by query {}, {seconds} s: {title}",
-                found.queries
-            )),
+            true => say(&format!("{number:3} caught by {}, {seconds} s: {title}", found.by)),
             false => {
                 say(&format!("{number:3} MISSED, {seconds} s: {title}\n{}", found.text));
                 missed.push(number);
@@ -167,6 +181,7 @@ fn read_leaks(folder: &Path) -> Result<Vec<Leak>> {
         let task = match path.extension().and_then(|ending| ending.to_str()) {
             Some("leak") => TASKS[0],
             Some("defect") => TASKS[1],
+            Some("fault") => TASKS[2],
             _ => continue,
         };
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -330,14 +345,18 @@ fn build(tree: &Path, target: &Path, dev: bool) -> Result<PathBuf> {
 /// What a run of the mutated program came to.
 struct Found {
     succeeded: bool,
-    queries: String,
+    /// What found it.
+    by: String,
     text: String,
 }
 
 fn prove(program: &Path, workspace: &Workspace, task: &str, leak: usize, queries: &str, seed: &str) -> Result<Found> {
     let mut command = command(program, &workspace.root);
+    match task == TASKS[2] {
+        true => command.args(BROKEN_OFF),
+        false => command.args([task, "--queries", queries, "--seed", seed, "--differences", "1"]),
+    };
     command
-        .args([task, "--queries", queries, "--seed", seed, "--differences", "1"])
         .env(SELECTOR, leak.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -351,7 +370,10 @@ fn prove(program: &Path, workspace: &Workspace, task: &str, leak: usize, queries
         .unwrap_or_default();
     Ok(Found {
         succeeded: output.status.success(),
-        queries: summary.split(' ').next().unwrap_or_default().to_owned(),
+        by: match task == TASKS[2] {
+            true => SHORT.to_owned(),
+            false => format!("query {}", summary.split(' ').next().unwrap_or_default()),
+        },
         text,
     })
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz | differential | leak | injection | crash | caps | cost`: the proof of governance and pushdown, at any length, on a release build.
+//! `cargo xtask fuzz | differential | leak | injection | crash | caps | cost | faults`: the proof of governance and pushdown, at any length, on a release build.
 //!
 //! Owns: building and starting it. Never: what is proven (`tests/src/proof`).
 
@@ -9,7 +9,16 @@ use crate::run::{run, variable};
 use crate::workspace::Workspace;
 
 /// The tasks of the proof, each with its options.
-pub const TASKS: [&str; 7] = ["fuzz", "differential", "leak", "injection", "crash", "caps", "cost"];
+pub const TASKS: [&str; 8] = [
+    "fuzz",
+    "differential",
+    "leak",
+    "injection",
+    "crash",
+    "caps",
+    "cost",
+    "faults",
+];
 
 /// Runs one task with its options. `--dev` uses the everyday profile instead of release.
 pub fn prove(workspace: &Workspace, task: &str, options: &[String]) -> Result<()> {

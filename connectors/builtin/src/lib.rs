@@ -4,10 +4,12 @@
 //! Adding a connector is its own module and its line in `FACTORIES`.
 
 mod batch;
+mod breaker;
 mod decimal;
 mod files;
 mod mysql;
 mod outlet;
+mod password;
 mod pool;
 mod postgres;
 mod serial;

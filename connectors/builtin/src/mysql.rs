@@ -20,6 +20,7 @@ use caliber_connector_spi::{
 };
 use mysql_async::Opts;
 
+use crate::password;
 use crate::pool::Pool;
 use session::Sessions;
 
@@ -37,7 +38,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "tls",
         kind: OptionKind::Text,
         required: false,
-        description: "`verify-full` (the rule for any host but this machine) or `disable`.",
+        description: "`verify-full` (the rule for any host but this machine), `require` (encrypted, whoever answers) or `disable`.",
     },
     OptionSpec {
         name: "ca",
@@ -45,6 +46,19 @@ const OPTIONS: &[OptionSpec] = &[
         required: false,
         description: "A PEM file of the authorities to trust instead of the public ones.",
     },
+    OptionSpec {
+        name: "certificate",
+        kind: OptionKind::Path,
+        required: false,
+        description: "A PEM file of the certificate that Caliber shows the server; `key` is its key.",
+    },
+    OptionSpec {
+        name: "key",
+        kind: OptionKind::Path,
+        required: false,
+        description: "A PEM file of the private key of `certificate`.",
+    },
+    password::OPTION,
 ];
 
 impl ConnectorFactory for Factory {

@@ -14,6 +14,8 @@ use caliber_connector_spi::{ConnectorError, ErrorClass};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::breaker::{Breaker, Open};
+
 /// The longest a borrower waits for a connection.
 const BORROW_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest a connection may take to open.
@@ -59,6 +61,9 @@ struct Inner<C: Connect> {
     /// How many borrowers wait for a connection.
     waiting: AtomicUsize,
     idle: Mutex<Vec<Idle<C::Connection>>>,
+    breaker: Breaker,
+    /// When a connection was last found broken: those that were idle then are not trusted.
+    broke: Mutex<Option<Instant>>,
 }
 
 struct Idle<T> {
@@ -98,6 +103,8 @@ impl<C: Connect> Pool<C> {
                 connections_max,
                 waiting: AtomicUsize::new(0),
                 idle: Mutex::new(Vec::new()),
+                breaker: Breaker::default(),
+                broke: Mutex::new(None),
             }),
         }
     }
@@ -149,8 +156,15 @@ impl<C: Connect> Pool<C> {
         self.inner.waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// A connection broke: the source may be down, and those that are idle may be broken as well.
+    pub fn lost(&self) {
+        self.inner.breaker.lost();
+        *self.inner.broke.lock() = Some(Instant::now());
+    }
+
     /// Forgets idle connections: the source restarted.
     pub fn forget_idle(&self) {
+        self.lost();
         self.inner.idle.lock().clear();
     }
 
@@ -166,15 +180,32 @@ impl<C: Connect> Pool<C> {
             runtime,
         };
         while let Some(mut idle) = self.take_idle() {
-            let trusted = idle.since.elapsed() < TRUSTED_IDLE;
+            let broke = *self.inner.broke.lock();
+            let trusted = idle.since.elapsed() < TRUSTED_IDLE && broke.is_none_or(|broke| broke < idle.since);
             if trusted || within(self.inner.connect.check(&mut idle.connection)).await {
                 return Ok(lease(idle.connection, idle.opened, true));
             }
+            // One that fails is not followed by a wait for each of the others.
+            self.forget_idle();
         }
-        match tokio::time::timeout(CONNECT_TIMEOUT, self.inner.connect.connect()).await {
-            Ok(opened) => Ok(lease(opened?, Instant::now(), false)),
-            Err(_) => Err(self.error(ErrorClass::Unavailable, "it did not answer within 3 seconds")),
+        Ok(lease(self.open().await?, Instant::now(), false))
+    }
+
+    /// A new connection, if the source is to be tried now.
+    async fn open(&self) -> Result<C::Connection, ConnectorError> {
+        let attempt = self.inner.breaker.attempt().await.map_err(|Open| {
+            let message = "it could not be reached a moment ago, and is tried at most twice a second";
+            self.error(ErrorClass::Unavailable, message)
+        })?;
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.inner.connect.connect()).await;
+        let opened =
+            opened.unwrap_or_else(|_| Err(self.error(ErrorClass::Unavailable, "it did not answer within 3 seconds")));
+        match &opened {
+            Err(error) if error.class == ErrorClass::Unavailable => attempt.failed(),
+            // One that refuses is there.
+            _ => attempt.succeeded(),
         }
+        opened
     }
 
     fn take_idle(&self) -> Option<Idle<C::Connection>> {

@@ -25,6 +25,7 @@ use caliber_connector_spi::{
     RemoteQuery, SourceReader, SourceSchema, SourceSpec, render,
 };
 
+use crate::password;
 use crate::pool::Pool;
 use session::Sessions;
 
@@ -48,7 +49,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "tls",
         kind: OptionKind::Text,
         required: false,
-        description: "`verify-full` (the rule for any host but this machine) or `disable`.",
+        description: "`verify-full` (the rule for any host but this machine), `require` (encrypted, whoever answers) or `disable`.",
     },
     OptionSpec {
         name: "ca",
@@ -56,6 +57,19 @@ const OPTIONS: &[OptionSpec] = &[
         required: false,
         description: "A PEM file of the authorities to trust instead of the public ones.",
     },
+    OptionSpec {
+        name: "certificate",
+        kind: OptionKind::Path,
+        required: false,
+        description: "A PEM file of the certificate that Caliber shows the server; `key` is its key.",
+    },
+    OptionSpec {
+        name: "key",
+        kind: OptionKind::Path,
+        required: false,
+        description: "A PEM file of the private key of `certificate`.",
+    },
+    password::OPTION,
 ];
 
 impl ConnectorFactory for Factory {
@@ -78,7 +92,7 @@ impl ConnectorFactory for Factory {
             .parse()
             .map_err(|_| wrong("option `url` is not an address such as postgres://user:password@host:port/database"))?;
         let tls = tls::choose(source, &config)?;
-        let sessions = Sessions::new(&source.name, config, tls, source.statement_timeout);
+        let sessions = Sessions::new(source, config, tls);
         Ok(Arc::new(Postgres {
             source_name: source.name.clone(),
             schema: source.options.text("schema").unwrap_or("public").to_owned(),

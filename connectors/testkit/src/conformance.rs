@@ -9,6 +9,7 @@
 mod bounds;
 mod each;
 mod evaluate;
+pub mod faults;
 mod functions;
 mod generate;
 mod late;

@@ -4,13 +4,17 @@
 //! Owns: servers that live as long as the test process, never as root, with data in a temporary folder. Never:
 //! shipped; a server that somebody else runs.
 
+mod authority;
 mod bank;
 pub mod conformance;
 mod mariadb;
 mod postgres;
+mod proxy;
 mod server;
 pub mod torture;
 
+pub use authority::{Authority, Identity};
 pub use bank::{Bank, bank};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
+pub use proxy::{Fault, Proxy, Rule, Toward};

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
 
+use crate::authority::{Authority, Identity};
 use crate::server::{Home, Server, output, program};
 
 /// The account that owns every test database.
@@ -34,6 +35,15 @@ impl MariaDb {
 
     /// Starts a server of its own. It ends when the value is dropped, or with the process.
     pub fn start() -> Result<Self> {
+        Self::begin(None)
+    }
+
+    /// Starts a server of its own that shows `identity` to who asks for TLS, and knows certificates of `authority`.
+    pub fn start_secured(authority: &Authority, identity: &Identity) -> Result<Self> {
+        Self::begin(Some((authority, identity)))
+    }
+
+    fn begin(secured: Option<(&Authority, &Identity)>) -> Result<Self> {
         let folders = [PathBuf::from("/usr/local/sbin"), PathBuf::from("/usr/sbin")];
         let install = program("mariadb-install-db", &folders, "mariadb-server")?;
         let mariadbd = program("mariadbd", &folders, "mariadb-server")?;
@@ -59,6 +69,15 @@ impl MariaDb {
                  ALTER USER 'root'@'localhost' ACCOUNT LOCK;\n"
             ),
         )?;
+        let mut more = Vec::new();
+        if let Some((authority, identity)) = secured {
+            let kept = [
+                ("cert", home.keep("server.pem", &identity.certificate)?),
+                ("key", home.keep("server.key", &identity.key)?),
+                ("ca", home.keep("ca.pem", &authority.certificate())?),
+            ];
+            more.extend(kept.map(|(setting, path)| format!("--ssl-{setting}={}", path.display())));
+        }
         let server = Server::start(home, &mariadbd, "KILL", "ready for connections", |port, folder| {
             let mut arguments = vec![
                 "--no-defaults".to_owned(),
@@ -71,6 +90,7 @@ impl MariaDb {
                 format!("--general-log-file={}", folder.join("general.log").display()),
             ];
             arguments.extend(SETTINGS.iter().map(|setting| (*setting).to_owned()));
+            arguments.extend(more.clone());
             arguments
         })?;
         Ok(Self { server })
@@ -79,6 +99,16 @@ impl MariaDb {
     /// The address of `database`, for its owner.
     pub fn url(&self, database: &str) -> String {
         format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.server.port())
+    }
+
+    /// Kills it at once (`kill -9`), with every process it began.
+    pub fn kill(&self) -> Result<()> {
+        self.server.kill()
+    }
+
+    /// Starts it again after `kill`, at its port, with its data.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.restart()
     }
 
     /// The port it listens on, on 127.0.0.1.

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow};
 use tokio_postgres::{Client, NoTls};
 
+use crate::authority::{Authority, Identity};
 use crate::server::{Home, Server, output, program};
 
 /// The account that owns every test database.
@@ -34,6 +35,16 @@ impl Postgres {
 
     /// Starts a server of its own. It ends when the value is dropped, or with the process.
     pub fn start() -> Result<Self> {
+        Self::begin(None)
+    }
+
+    /// Starts a server of its own that shows `identity` to who asks for TLS. The accounts `over_tls` and `by_certificate`
+    /// get in over TLS alone, the second only with a certificate of `authority`.
+    pub fn start_secured(authority: &Authority, identity: &Identity) -> Result<Self> {
+        Self::begin(Some((authority, identity)))
+    }
+
+    fn begin(secured: Option<(&Authority, &Identity)>) -> Result<Self> {
         let folders = versions();
         let initdb = program("initdb", &folders, "postgresql")?;
         let postgres = program("postgres", &folders, "postgresql")?;
@@ -70,6 +81,20 @@ impl Postgres {
             .nth(2)
             .map(|folder| folder.join("lib/pg_stat_statements.so"));
         let counts_statements = library.is_some_and(|library| library.exists());
+        let mut more = Vec::new();
+        if let Some((authority, identity)) = secured {
+            let kept = [
+                ("ssl_cert_file", home.keep("server.pem", &identity.certificate)?),
+                ("ssl_key_file", home.keep("server.key", &identity.key)?),
+                ("ssl_ca_file", home.keep("ca.pem", &authority.certificate())?),
+                ("hba_file", home.write("hba", SECURED)?),
+            ];
+            more.extend(kept.map(|(setting, path)| format!("{setting}={}", path.display())));
+            more.push("ssl=on".to_owned());
+        }
+        if counts_statements {
+            more.push("shared_preload_libraries=pg_stat_statements".to_owned());
+        }
         let server = Server::start(
             home,
             &postgres,
@@ -77,9 +102,8 @@ impl Postgres {
             "database system is ready to accept",
             |port, _| {
                 let mut arguments = vec!["-D".to_owned(), data.clone(), "-p".to_owned(), port.to_string()];
-                let counts = counts_statements.then_some("shared_preload_libraries=pg_stat_statements");
-                for setting in SETTINGS.iter().copied().chain(counts) {
-                    arguments.extend(["-c".to_owned(), setting.to_owned()]);
+                for setting in SETTINGS.iter().map(|setting| (*setting).to_owned()).chain(more.clone()) {
+                    arguments.extend(["-c".to_owned(), setting]);
                 }
                 arguments
             },
@@ -101,6 +125,16 @@ impl Postgres {
             "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
             self.server.port()
         )
+    }
+
+    /// Kills it at once (`kill -9`), with every process it began.
+    pub fn kill(&self) -> Result<()> {
+        self.server.kill()
+    }
+
+    /// Starts it again after `kill`, at its port, with its data.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.restart()
     }
 
     /// The port it listens on, on 127.0.0.1.
@@ -224,6 +258,13 @@ impl Postgres {
         Ok(self.value("postgres", &sql).await?.parse()?)
     }
 }
+
+/// Who gets in, and how, where the server has a certificate.
+const SECURED: &str = "hostssl all by_certificate 127.0.0.1/32 scram-sha-256 clientcert=verify-ca
+hostssl all over_tls 127.0.0.1/32 scram-sha-256
+host all by_certificate,over_tls 127.0.0.1/32 reject
+host all all 127.0.0.1/32 scram-sha-256
+";
 
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",

@@ -41,9 +41,19 @@ pub struct Home {
 
 /// A running server. Dropped, or with its process gone, it is killed and its folder removed.
 pub struct Server {
-    watchdog: Child,
+    /// One for each time it was started; only the last one's server runs.
+    watchdogs: Vec<Child>,
     home: Home,
     port: u16,
+    start: Start,
+}
+
+/// How a server is started, again and again.
+struct Start {
+    program: PathBuf,
+    signal: String,
+    ready: String,
+    arguments: Vec<String>,
 }
 
 /// The program `name`: in PATH, or in one of `folders` (the last by name wins: the newest version).
@@ -108,6 +118,13 @@ impl Home {
         Ok(path)
     }
 
+    /// Copies a file that the server alone may read.
+    pub fn keep(&self, name: &str, from: &Path) -> Result<PathBuf> {
+        let path = self.write(name, &std::fs::read_to_string(from)?)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(path)
+    }
+
     /// A command that runs as the folder's owner, in the folder, with nothing of the caller's environment.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
@@ -165,29 +182,73 @@ impl Server {
         arguments: impl Fn(u16, &Path) -> Vec<String>,
     ) -> Result<Self> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let log = home.folder.join("server.log");
-        let watchdog = home
+        let start = Start {
+            program: program.to_owned(),
+            signal: signal.to_owned(),
+            ready: ready.to_owned(),
+            arguments: arguments(port, &home.folder),
+        };
+        let mut server = Self {
+            watchdogs: Vec::new(),
+            home,
+            port,
+            start,
+        };
+        server.run()?;
+        Ok(server)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let log = self.home.folder.join("server.log");
+        let _ = std::fs::remove_file(&log);
+        let watchdog = self
+            .home
             .command(Path::new("/bin/sh"))
-            .args(["-c", WATCHDOG, "watchdog", signal])
-            .arg(&home.folder)
+            .args(["-c", WATCHDOG, "watchdog", &self.start.signal])
+            .arg(&self.home.folder)
             .arg(&log)
-            .arg(program)
-            .args(arguments(port, &home.folder))
+            .arg(&self.start.program)
+            .args(&self.start.arguments)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .context("no shell to watch the server")?;
-        let server = Self { watchdog, home, port };
+        self.watchdogs.push(watchdog);
         let begun = Instant::now();
-        while !server.log().contains(ready) {
+        while !self.log().contains(&self.start.ready) {
             if begun.elapsed() > START_TIMEOUT {
-                bail!("{} did not start:\n{}", program.display(), server.log());
+                bail!("{} did not start:\n{}", self.start.program.display(), self.log());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(server)
+        Ok(())
+    }
+
+    /// Kills the server at once, with every process it began (`kill -9`): nothing of it says goodbye.
+    pub fn kill(&self) -> Result<()> {
+        let watchdog = self.watchdogs.last().context("it was never started")?.id();
+        let server = children(watchdog)
+            .into_iter()
+            .find(|child| command_of(*child).is_some_and(|command| self.start.program.ends_with(command)))
+            .context("it does not run")?;
+        // Stopped, it begins no other while the list is made.
+        signal("STOP", &[server])?;
+        let mut all = children(server);
+        all.push(server);
+        signal("KILL", &all)?;
+        let begun = Instant::now();
+        while all.iter().any(|process| is_alive(*process)) {
+            ensure!(begun.elapsed() < START_TIMEOUT, "a killed process lives on");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Starts a killed server again, at its port, with its data.
+    pub fn restart(&mut self) -> Result<()> {
+        self.run()
     }
 
     /// Its port on 127.0.0.1.
@@ -209,7 +270,46 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.watchdog.stdin.take());
-        let _ = self.watchdog.wait();
+        // The last one first: the others' servers are dead, and all that they do is to remove the folder.
+        while let Some(mut watchdog) = self.watchdogs.pop() {
+            drop(watchdog.stdin.take());
+            let _ = watchdog.wait();
+        }
     }
+}
+
+/// The processes that `process` began.
+fn children(process: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .filter(|number| status(*number).is_some_and(|(_, parent)| parent == process))
+        .collect()
+}
+
+/// The state of a process and who began it.
+fn status(process: u32) -> Option<(char, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The program's name stands in parentheses, and may hold anything.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn command_of(process: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
+    Some(name.trim().to_owned())
+}
+
+/// Whether it is there, and not only not yet waited for.
+fn is_alive(process: u32) -> bool {
+    status(process).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn signal(name: &str, processes: &[u32]) -> Result<()> {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "kill -s \"$0\" \"$@\" 2>/dev/null", name]);
+    command.args(processes.iter().map(u32::to_string));
+    // One that is gone already is as good as killed.
+    command.status().context("no shell to kill the server")?;
+    Ok(())
 }

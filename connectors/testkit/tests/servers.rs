@@ -26,6 +26,28 @@ async fn mariadb_starts_and_logs() {
 }
 
 #[tokio::test]
+async fn a_killed_server_starts_again_with_its_data() {
+    let mut postgres = Postgres::start().expect("a server");
+    // A commit is durable here only once a checkpoint follows it.
+    for sql in ["CREATE TABLE t AS SELECT 42 AS x", "CHECKPOINT"] {
+        postgres.run("postgres", sql).await.expect("a table");
+    }
+    postgres.kill().expect("dies");
+    assert!(postgres.client("postgres").await.is_err());
+    postgres.restart().expect("starts");
+    assert_eq!(
+        postgres.value("postgres", "SELECT x FROM t").await.expect("a value"),
+        "42"
+    );
+    let mut mariadb = MariaDb::start().expect("a server");
+    mariadb.create_database("t").await.expect("a database");
+    mariadb.kill().expect("dies");
+    assert!(mariadb.connection("t").await.is_err());
+    mariadb.restart().expect("starts");
+    assert_eq!(mariadb.value("t", "SELECT 42").await.expect("a value"), "42");
+}
+
+#[tokio::test]
 async fn the_bank_is_whole() {
     let Some(bank) = bank().await.expect("loads") else {
         return;

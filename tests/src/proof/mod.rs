@@ -6,6 +6,7 @@ pub mod caps;
 pub mod cost;
 pub mod crash;
 pub mod differential;
+pub mod faults;
 pub mod fuzz;
 pub mod injection;
 pub mod leak;
@@ -23,6 +24,7 @@ pub async fn run(words: &[String]) -> Result<()> {
         "cost" => cost::run(options).await,
         "crash" => crash::run(options).await,
         "differential" => differential::run(options).await,
+        "faults" => faults::run(options).await,
         "fuzz" => fuzz::run(options).await,
         "injection" => injection::run(options).await,
         "leak" => leak::run(options).await,

@@ -117,11 +117,13 @@ impl SourceReader for Reader {
         tokio::spawn(
             Read {
                 source_name,
+                pool: self.pool.clone(),
                 turn,
                 lease,
                 rendered,
                 columns: query.root.columns(),
                 builder,
+                kills_are_over: true,
             }
             .run(outlet),
         );
@@ -132,12 +134,15 @@ impl SourceReader for Reader {
 /// One read: the turn, the connection, and what to run on it.
 struct Read {
     source_name: String,
+    pool: Pool<Sessions>,
     lease: Lease<Sessions>,
     turn: Turn<Lease<Sessions>>,
     rendered: RenderedQuery,
     /// What was described of its columns.
     columns: Vec<OutputColumn>,
     builder: BatchBuilder,
+    /// The server answered every request to kill the statement.
+    kills_are_over: bool,
 }
 
 /// How the rows ended before their end.
@@ -153,10 +158,16 @@ impl Read {
                 self.keep();
                 outlet.finish(Ok(()));
             }
-            Err(Ended::Failed(error)) => outlet.finish(Err(error)),
+            Err(Ended::Failed(error)) => {
+                if error.class == ErrorClass::Unavailable {
+                    self.pool.lost();
+                }
+                outlet.finish(Err(error));
+            }
             Err(Ended::Stopped(stop)) => {
-                let resumable = matches!(stop, Stop::Dropped);
                 outlet.finish_stopped(&stop);
+                // A kill whose answer never came may yet meet whatever the connection runs next.
+                let resumable = matches!(stop, Stop::Dropped) && self.kills_are_over;
                 // A kill that came too late to meet the statement meets this one.
                 if resumable && self.settle().await {
                     self.keep();
@@ -195,8 +206,12 @@ impl Read {
         };
         let mut watch = Watch {
             killer: session.killer(),
+            outlet,
             stopped: pin!(outlet.stopped()),
             stop: None,
+            kills_are_over: &mut self.kills_are_over,
+            killed: Instant::now(),
+            asked: Instant::now(),
         };
         let answer = watch
             .attend(session.conn.exec_iter(self.rendered.sql.as_str(), parameters))
@@ -247,9 +262,15 @@ async fn send(builder: &mut BatchBuilder, outlet: &Outlet) -> Result<(), Ended> 
 /// Kills the statement once it is no longer wanted, while somebody goes on reading what it still sends.
 struct Watch<'a, S: Future<Output = Stop>> {
     killer: Killer,
+    outlet: &'a Outlet,
     stopped: Pin<&'a mut S>,
     /// Why the statement was killed.
     stop: Option<Ended>,
+    kills_are_over: &'a mut bool,
+    /// When it was first killed.
+    killed: Instant,
+    /// When the last request to kill it was answered.
+    asked: Instant,
 }
 
 impl<S: Future<Output = Stop>> Watch<'_, S> {
@@ -263,23 +284,35 @@ impl<S: Future<Output = Stop>> Watch<'_, S> {
                 stop = &mut self.stopped => self.abandon(Ended::Stopped(stop)).await,
             }
         }
-        let killed = Instant::now();
         loop {
+            // A kill between preparing a statement and running it kills nothing: then its rows go on and on.
+            if self.killed.elapsed() > KILLED_MAX {
+                self.kill(Kill::Session).await;
+                return Err(self.end().unwrap_or(Ended::Stopped(Stop::Deadline)));
+            }
+            if self.asked.elapsed() > KILL_AGAIN {
+                self.kill(Kill::Statement).await;
+            }
             if let Ok(done) = tokio::time::timeout(KILL_AGAIN, &mut exchange).await {
                 return Ok(done);
             }
-            if killed.elapsed() > KILLED_MAX {
-                self.killer.kill(Kill::Session).await;
-                return Err(self.end().unwrap_or(Ended::Stopped(Stop::Deadline)));
-            }
-            // A kill between preparing a statement and running it kills nothing.
-            self.killer.kill(Kill::Statement).await;
         }
     }
 
+    /// Says why the read ends, and kills the statement: a server that does not answer keeps nobody waiting.
     async fn abandon(&mut self, why: Ended) {
+        match &why {
+            Ended::Stopped(stop) => self.outlet.finish_stopped(stop),
+            Ended::Failed(error) => self.outlet.finish(Err(error.clone())),
+        }
         self.stop = Some(why);
-        self.killer.kill(Kill::Statement).await;
+        self.killed = Instant::now();
+        self.kill(Kill::Statement).await;
+    }
+
+    async fn kill(&mut self, what: Kill) {
+        *self.kills_are_over &= self.killer.kill(what).await;
+        self.asked = Instant::now();
     }
 
     /// Why the statement was killed, if it was.

@@ -3,16 +3,19 @@
 //! Owns: the settings of a session and the proof that they hold. Never: what a query asks.
 
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use caliber_connector_spi::{ConnectorError, ErrorClass, SourceSpec};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+use mysql_async::{ClientIdentity, Conn, Opts, OptsBuilder, SslOpts};
+use secrecy::ExposeSecret;
 
 use super::dialect::SORT_LENGTH;
 use super::failure::failure;
+use crate::password;
 use crate::pool::Connect;
 
 /// The longest a request to kill a statement may take, its connection included.
@@ -20,6 +23,9 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Prepared statements kept by a session.
 const STATEMENTS_MAX: usize = 64;
+
+/// How long a connection may be silent before the server's machine is asked whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
 
 /// The modes that change what a text or an operator means (ANSI_QUOTES, NO_BACKSLASH_ESCAPES, PIPES_AS_CONCAT,
 /// PAD_CHAR_TO_FULL_LENGTH, HIGH_NOT_PRECEDENCE) are off because they are not listed.
@@ -37,8 +43,27 @@ pub struct Server {
 /// Opens sessions of one source. Has no `Debug`: the driver's options would print the password.
 pub struct Sessions {
     source_name: String,
-    opts: Opts,
+    login: Login,
     server: OnceLock<Server>,
+}
+
+/// Where the server is and who reads it. Has no `Debug`: the driver's options would print the password.
+#[derive(Clone)]
+struct Login {
+    opts: Opts,
+    password_file: Option<PathBuf>,
+}
+
+impl Login {
+    /// With the password as it is now.
+    async fn opts(&self, source_name: &str) -> Result<Opts, ConnectorError> {
+        let Some(path) = &self.password_file else {
+            return Ok(self.opts.clone());
+        };
+        let password = password::read(source_name, path).await?;
+        let opts = OptsBuilder::from_opts(self.opts.clone()).pass(Some(password.expose_secret()));
+        Ok(opts.into())
+    }
 }
 
 /// An open session.
@@ -50,7 +75,7 @@ pub struct Session {
     /// How long a statement may run, once that was said.
     seconds_max: Option<u128>,
     source_name: String,
-    opts: Opts,
+    login: Login,
 }
 
 /// What to kill.
@@ -65,7 +90,8 @@ pub enum Kill {
 /// Kills what a session runs, over a connection of its own.
 pub struct Killer {
     id: u32,
-    opts: Opts,
+    source_name: String,
+    login: Login,
 }
 
 impl Sessions {
@@ -73,24 +99,40 @@ impl Sessions {
     pub fn new(source: &SourceSpec, opts: Opts) -> Result<Self, ConnectorError> {
         let host = opts.ip_or_hostname();
         let is_this_machine = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        let verify = match source.options.text("tls") {
-            Some("verify-full") => true,
-            Some("disable") => false,
-            Some(_) => {
-                let message = "option `tls` is `verify-full` or `disable`";
-                return Err(ConnectorError::new(&source.name, ErrorClass::Options, message));
+        let wrong = |message: &str| ConnectorError::new(&source.name, ErrorClass::Options, message);
+        let (encrypt, verify) = match source.options.text("tls") {
+            Some("verify-full") => (true, true),
+            Some("require") => (true, false),
+            Some("disable") => (false, false),
+            Some(_) => return Err(wrong("option `tls` is `verify-full`, `require` or `disable`")),
+            None => {
+                let asked = opts.ssl_opts().is_some();
+                (asked || !(is_this_machine || opts.socket().is_some()), true)
             }
-            None => opts.ssl_opts().is_some() || !(is_this_machine || opts.socket().is_some()),
         };
-        let tls = verify.then(|| match source.options.path("ca") {
-            Some(path) => SslOpts::default()
-                .with_root_certs(vec![path.to_owned().into()])
-                .with_disable_built_in_roots(true),
-            None => SslOpts::default(),
+        let identity = match (source.options.path("certificate"), source.options.path("key")) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some(ClientIdentity::new(
+                certificate.to_owned().into(),
+                key.to_owned().into(),
+            )),
+            _ => return Err(wrong("options `certificate` and `key` go together")),
+        };
+        let tls = encrypt.then(|| {
+            let tls = match source.options.path("ca") {
+                Some(path) => SslOpts::default()
+                    .with_root_certs(vec![path.to_owned().into()])
+                    .with_disable_built_in_roots(true),
+                None => SslOpts::default(),
+            };
+            tls.with_client_identity(identity)
+                .with_danger_accept_invalid_certs(!verify)
+                .with_danger_skip_domain_validation(!verify)
         });
         let opts = OptsBuilder::from_opts(opts)
             .ssl_opts(tls)
             .prefer_socket(false)
+            .tcp_keepalive(Some(KEEPALIVE_AFTER))
             .enable_cleartext_plugin(false)
             .stmt_cache_size(STATEMENTS_MAX)
             .local_infile_handler(None::<mysql_async::WhiteListFsHandler>)
@@ -98,7 +140,10 @@ impl Sessions {
             .init(Vec::<String>::new());
         Ok(Self {
             source_name: source.name.clone(),
-            opts: opts.into(),
+            login: Login {
+                opts: opts.into(),
+                password_file: source.options.path("password_file").map(Path::to_owned),
+            },
             server: OnceLock::new(),
         })
     }
@@ -187,7 +232,7 @@ impl Connect for Sessions {
     type Connection = Session;
 
     async fn connect(&self) -> Result<Session, ConnectorError> {
-        let conn = Conn::new(self.opts.clone()).await;
+        let conn = Conn::new(self.login.opts(&self.source_name).await?).await;
         let mut conn = conn.map_err(|error| failure(&self.source_name, &error))?;
         let server = self.pin(&mut conn).await?;
         let _ = self.server.set(server);
@@ -196,7 +241,7 @@ impl Connect for Sessions {
             server,
             seconds_max: None,
             source_name: self.source_name.clone(),
-            opts: self.opts.clone(),
+            login: self.login.clone(),
         })
     }
 
@@ -241,24 +286,33 @@ impl Session {
     pub fn killer(&self) -> Killer {
         Killer {
             id: self.conn.id(),
-            opts: self.opts.clone(),
+            source_name: self.source_name.clone(),
+            login: self.login.clone(),
         }
     }
 }
 
 impl Killer {
-    /// Returns when the server has taken the request, or not in time.
-    pub async fn kill(&self, what: Kill) {
+    /// Returns when the server has taken the request, or not in time; whether nothing of the request is left that could
+    /// be carried out later.
+    pub async fn kill(&self, what: Kill) -> bool {
         let request = async {
-            let mut conn = Conn::new(self.opts.clone()).await?;
+            let Ok(opts) = self.login.opts(&self.source_name).await else {
+                return true;
+            };
+            let Ok(mut conn) = Conn::new(opts).await else {
+                return true;
+            };
             let what = match what {
                 Kill::Statement => "QUERY",
                 Kill::Session => "CONNECTION",
             };
-            conn.query_drop(format!("KILL {what} {}", self.id)).await?;
-            conn.disconnect().await
+            let answer = conn.query_drop(format!("KILL {what} {}", self.id)).await;
+            let is_answered = matches!(answer, Ok(()) | Err(mysql_async::Error::Server(_)));
+            let _ = conn.disconnect().await;
+            is_answered
         };
-        let _ = tokio::time::timeout(KILL_TIMEOUT, request).await;
+        tokio::time::timeout(KILL_TIMEOUT, request).await.unwrap_or(false)
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn cancel(token: &CancelToken, peer: &Peer, tls: &Tls) -> bool {
         Peer::Unknown => {
             let _ = match tls {
                 Tls::Off => token.cancel_query(Plain::default()).await,
-                Tls::VerifyFull(tls) => token.cancel_query(tls.clone()).await,
+                Tls::On(tls) => token.cancel_query(tls.clone()).await,
             };
             false
         }
@@ -77,7 +77,7 @@ where
     let stream = ClosedByPeer(stream);
     match tls {
         Tls::Off => token.cancel_query_raw(stream, Plain::default()).await.is_ok(),
-        Tls::VerifyFull(tls) => match MakeTlsConnect::<ClosedByPeer<S>>::make_tls_connect(&mut tls.clone(), name) {
+        Tls::On(tls) => match MakeTlsConnect::<ClosedByPeer<S>>::make_tls_connect(&mut tls.clone(), name) {
             Ok(tls) => token.cancel_query_raw(stream, tls).await.is_ok(),
             Err(_) => false,
         },

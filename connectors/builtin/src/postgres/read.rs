@@ -36,6 +36,9 @@ use crate::pool::Lease;
 /// The longest a cancelled statement may take to end before its connection is given up.
 const CANCELLED_MAX: Duration = Duration::from_secs(2);
 
+/// How long a request to cancel is given before another.
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
+
 /// What a read runs: one text, once or once for each range.
 pub struct Job {
     /// The statement.
@@ -190,7 +193,11 @@ impl Part {
                 read.completed(count);
             }
             Err(Ended::Failed(error)) => {
+                let is_lost = error.class == ErrorClass::Unavailable;
                 read.outlet.finish(Err(error));
+                if is_lost {
+                    return shared.lost();
+                }
                 // Where it was a value that did not fit, the server still works on the rest.
                 if let Some(session) = self.lease.connection().filter(|session| !session.client.is_closed()) {
                     session.cancel().await;
@@ -319,19 +326,36 @@ impl Part {
         let Some(session) = self.lease.connection() else {
             return false;
         };
-        let signalled = session.cancel().await;
-        let settled = async {
-            // Meets the signal, if the statement was over before it came.
-            match session.client.simple_query("SELECT 1").await {
-                Ok(_) => signalled,
-                Err(error) => matches!(
+        let mut are_over = session.cancel().await;
+        let clean = async {
+            let mut repeated = false;
+            let first = {
+                // Meets the signal, if the statement was over before it came.
+                let mut answer = pin!(session.client.simple_query("SELECT 1"));
+                loop {
+                    tokio::select! {
+                        biased;
+                        answer = &mut answer => break answer,
+                        () = tokio::time::sleep(CANCEL_AGAIN) => {}
+                    }
+                    // A request that comes before the statement has begun cancels nothing.
+                    repeated = true;
+                    are_over &= session.cancel().await;
+                }
+            };
+            let is_settled = match (first, repeated) {
+                // One request, and what it met.
+                (Err(error), false) => matches!(
                     error.code(),
                     Some(&SqlState::QUERY_CANCELED | &SqlState::IN_FAILED_SQL_TRANSACTION)
                 ),
-            }
-        };
-        let clean = async {
-            let is_settled = settled.await;
+                (Ok(_), false) => are_over,
+                // The last request may have come after the statement's end.
+                (_, true) => {
+                    let _ = session.client.simple_query("SELECT 1").await;
+                    are_over
+                }
+            };
             // What the statement still sent has met its decoder by now.
             session.rows.as_ref().map(Rows::restore);
             let rollback = session.client.batch_execute("ROLLBACK TO SAVEPOINT caliber");

@@ -342,6 +342,11 @@ impl Shared {
         self.bench.lock().free.push(lease);
     }
 
+    /// A connection broke while it was read.
+    pub fn lost(&self) {
+        self.pool.lost();
+    }
+
     /// The error of a connection that is gone.
     pub fn broken(&self) -> ConnectorError {
         ConnectorError::new(

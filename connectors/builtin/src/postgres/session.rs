@@ -3,10 +3,12 @@
 //! Owns: the settings of a session, its prepared statements, its end. Never: what a query asks.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use caliber_connector_spi::ConnectorError;
+use caliber_connector_spi::{ConnectorError, SourceSpec};
+use secrecy::ExposeSecret;
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::types::Type;
 use tokio_postgres::{CancelToken, Client, Config, NoTls, Statement};
@@ -15,6 +17,7 @@ use super::cancel::{Peer, cancel};
 use super::failure::{connect_failure, failure};
 use super::tap::{Plain, Rows, Secured};
 use super::tls::Tls;
+use crate::password;
 use crate::pool::Connect;
 
 /// Prepared statements kept by a session; the one used longest ago makes room.
@@ -23,6 +26,14 @@ const STATEMENTS_MAX: usize = 64;
 /// The longest a request to cancel may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a connection may be silent before the server's machine is asked whether it is still there, how often it is
+/// asked, and how many questions it may leave unanswered. A statement that runs long does not answer late: its machine
+/// does.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(5), 3);
+
+/// How long the server's machine may leave unacknowledged what was sent to it.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+
 /// Read-only; UTC; plain string literals; text forms of values as the server's documentation shows them; no
 /// operator or function but the server's own.
 const PINNED: &str = "SET application_name = 'caliber'; SET default_transaction_read_only = on; \
@@ -30,10 +41,15 @@ const PINNED: &str = "SET application_name = 'caliber'; SET default_transaction_
     SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; \
     SET bytea_output = 'hex'; SET xmloption = 'content';";
 
+/// Makes the server look, while a statement runs, whether we are still there: where this process dies, nobody is left to
+/// cancel what it asked for.
+const NOTICES_ABSENCE: &str = "SET client_connection_check_interval = 1000";
+
 /// Opens sessions of one source.
 pub struct Sessions {
     source_name: String,
     config: Config,
+    password_file: Option<PathBuf>,
     tls: Tls,
     /// Whether the driver lets the stream be wrapped: not that of a socket in the file system.
     is_tapped: bool,
@@ -62,20 +78,32 @@ impl Drop for Session {
 
 impl Sessions {
     /// For the server that `config` names.
-    pub fn new(source_name: &str, mut config: Config, tls: Tls, statement_timeout: Duration) -> Self {
+    pub fn new(source: &SourceSpec, mut config: Config, tls: Tls) -> Self {
         let is_tapped = match tls {
             Tls::Off => tap_unencrypted(&mut config),
-            Tls::VerifyFull(_) => {
+            Tls::On(_) => {
                 config.ssl_mode(SslMode::Require);
                 true
             }
         };
-        config.application_name("caliber");
+        let (after, every, unanswered_max) = KEEPALIVE;
+        config
+            .application_name("caliber")
+            .keepalives(true)
+            .keepalives_idle(after)
+            .keepalives_interval(every)
+            .keepalives_retries(unanswered_max)
+            .tcp_user_timeout(UNACKNOWLEDGED_MAX);
         let mut pinned = PINNED.to_owned();
-        let _ = write!(pinned, "SET statement_timeout = {}", milliseconds(statement_timeout));
+        let _ = write!(
+            pinned,
+            "SET statement_timeout = {}",
+            milliseconds(source.statement_timeout)
+        );
         Self {
-            source_name: source_name.to_owned(),
+            source_name: source.name.clone(),
             config,
+            password_file: source.options.path("password_file").map(Path::to_owned),
             tls,
             is_tapped,
             pinned,
@@ -113,19 +141,23 @@ impl Connect for Sessions {
     async fn connect(&self) -> Result<Session, ConnectorError> {
         let unreachable = |error| connect_failure(&self.source_name, &error);
         let rows = Rows::default();
+        let mut config = self.config.clone();
+        if let Some(path) = &self.password_file {
+            config.password(password::read(&self.source_name, path).await?.expose_secret());
+        }
         let (client, task) = match &self.tls {
             Tls::Off if self.is_tapped => {
                 let tap = Plain(rows.clone());
-                let (client, connection) = self.config.connect(tap).await.map_err(unreachable)?;
+                let (client, connection) = config.connect(tap).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
             Tls::Off => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(unreachable)?;
+                let (client, connection) = config.connect(NoTls).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
-            Tls::VerifyFull(tls) => {
+            Tls::On(tls) => {
                 let tap = Secured(tls.clone(), rows.clone());
-                let (client, connection) = self.config.connect(tap).await.map_err(unreachable)?;
+                let (client, connection) = config.connect(tap).await.map_err(unreachable)?;
                 (client, tokio::spawn(connection).abort_handle())
             }
         };
@@ -144,6 +176,8 @@ impl Connect for Sessions {
             .batch_execute(&self.pinned)
             .await
             .map_err(|error| failure(&self.source_name, &error))?;
+        // A server that is too old for it, or whose machine cannot, goes without.
+        let _ = session.client.batch_execute(NOTICES_ABSENCE).await;
         Ok(session)
     }
 

@@ -12,6 +12,7 @@ mod planted;
 mod postgres;
 mod refusals;
 mod sqlite;
+mod tls;
 mod transfer;
 
 use std::time::Duration;

@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use caliber_catalog::source::OptionValue;
 use caliber_connector_spi::{Options, SourceSpec};
 use caliber_testkit::MariaDb;
+use caliber_testkit::conformance::faults::{Networked, broken_network, mysql_messages};
 use caliber_testkit::conformance::{Fixture, NUMBERS, Slow, TEXTS, conformance};
 use secrecy::SecretString;
 
@@ -173,6 +174,14 @@ async fn mariadb_passes_the_suite() {
         secrets: vec![mariadb.password().to_owned(), "Other-Secret-1".to_owned()],
     };
     conformance(&fixture).await;
+    let networked = Networked {
+        factory: factory("mysql"),
+        port: mariadb.port(),
+        at: Box::new(move |port| at(&url.replace(&format!(":{}/", mariadb.port()), &format!(":{port}/")))),
+        messages: mysql_messages,
+        secrets: fixture.secrets,
+    };
+    broken_network(&networked, 40).await;
     assert_eq!(
         mariadb
             .value("suite", "SELECT COUNT(*) FROM written")

@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use caliber_connector_spi::{Options, SourceSchema, SourceSpec};
 use caliber_testkit::Postgres;
+use caliber_testkit::conformance::faults::{Networked, broken_network, postgres_messages};
 use caliber_testkit::conformance::{Fixture, NUMBERS, Slow, TEXTS, conformance};
 use secrecy::SecretString;
 
@@ -190,6 +191,14 @@ async fn postgres_passes_the_suite() {
         secrets: vec![postgres.password().to_owned(), "Other-Secret-1".to_owned()],
     };
     conformance(&fixture).await;
+    let networked = Networked {
+        factory: factory("postgres"),
+        port: postgres.port(),
+        at: Box::new(move |port| at(&url.replace(&format!(":{}/", postgres.port()), &format!(":{port}/")))),
+        messages: postgres_messages,
+        secrets: fixture.secrets,
+    };
+    broken_network(&networked, 40).await;
 }
 
 #[tokio::test]

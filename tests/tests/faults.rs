@@ -1,0 +1,48 @@
+//! The short form of `cargo xtask faults`: sources that break are an error, at once, and the next query is answered.
+
+use anyhow::{Result, ensure};
+use caliber_testkit::conformance::faults::truncation;
+use caliber_tests::proof::faults::{Kind, broken_off, cancelled, killed, restarted, reused};
+
+const SEED: u64 = 20_260_101;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv8_a_result_broken_off_anywhere_is_an_error() -> Result<()> {
+    for kind in [Kind::Postgres, Kind::MariaDb] {
+        let found = truncation(&broken_off(kind).await?, 40).await;
+        ensure!(found.refused >= 60, "{kind:?}: {found:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ended_at_the_source_is_an_error_and_the_next_query_is_answered() -> Result<()> {
+    for kind in [Kind::Postgres, Kind::MariaDb] {
+        killed(kind, 10).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv10_a_client_that_leaves_leaves_nothing_running() -> Result<()> {
+    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+        cancelled(kind, 10, SEED).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inv10_a_cancel_never_meets_the_next_user_of_its_connection() -> Result<()> {
+    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+        reused(kind, 50, SEED).await?;
+    }
+    Ok(())
+}
+
+/// How much slower other sources become is for `cargo xtask faults`: a loaded machine tells nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_under_load_is_left_alone_until_it_is_back() -> Result<()> {
+    let found = restarted(64).await?;
+    ensure!(found.failed > 0 && found.attempts.0 > 0, "{found:?}");
+    Ok(())
+}
