@@ -211,7 +211,10 @@ impl<C: Connect> Pool<C> {
     fn take_idle(&self) -> Option<Idle<C::Connection>> {
         let mut all = self.inner.idle.lock();
         while let Some(idle) = all.pop() {
-            if idle.opened.elapsed() < LIFETIME_MAX && !self.inner.connect.is_closed(&idle.connection) {
+            if self.inner.connect.is_closed(&idle.connection) {
+                // Perhaps with the server: one borrower finds out, not all at once.
+                self.inner.breaker.lost();
+            } else if idle.opened.elapsed() < LIFETIME_MAX {
                 return Some(idle);
             }
         }

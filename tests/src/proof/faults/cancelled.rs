@@ -72,7 +72,7 @@ async fn next_is_answered(world: &World, round: usize) -> Result<()> {
 async fn leave(world: &World, random: &mut StdRng, round: usize) -> Result<()> {
     let session = world.session();
     let patience = Duration::from_micros(random.random_range(0..30_000));
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         let mut rows = session.execute("SELECT id, label FROM ledger.stream", None).await?;
         for _ in 0..random.random_range(1..4) {
             rows.next().await.context("no rows")??;

@@ -112,27 +112,20 @@ async fn mariadb() -> Result<String> {
 /// The source by itself, for results broken off.
 pub async fn broken_off(kind: Kind) -> Result<Networked> {
     ensure!(NUMBERS == 50_000, "`numbers` has another number of rows");
-    let (name, url, port, messages, password): (_, _, _, fn(&[u8]) -> Vec<usize>, _) = match kind {
+    let (name, url, port, password) = match kind {
         Kind::Postgres => {
             let server = Postgres::shared()?;
-            (
-                "postgres",
-                postgres().await?,
-                server.port(),
-                postgres_messages,
-                server.password(),
-            )
+            ("postgres", postgres().await?, server.port(), server.password())
         }
         _ => {
             let server = MariaDb::shared()?;
-            (
-                "mysql",
-                mariadb().await?,
-                server.port(),
-                mysql_messages,
-                server.password(),
-            )
+            ("mysql", mariadb().await?, server.port(), server.password())
         }
+    };
+    let messages = if kind == Kind::Postgres {
+        postgres_messages
+    } else {
+        mysql_messages
     };
     let at = move |to: u16| SourceSpec {
         name: "ledger".to_owned(),
