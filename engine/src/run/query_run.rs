@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
+use caliber_catalog::diagnostic::Code;
 use caliber_connector_spi::{BatchStream, QueryContext, RemoteQuery, SourceReader, StatementLog};
 use datafusion::execution::TaskContext;
 use parking_lot::Mutex;
@@ -163,9 +164,12 @@ impl QueryRun {
         }
     }
 
-    /// The error of reading `source` for a policy, without a name that does not exist for the principal.
+    /// The error of reading `source` for a policy, without a name that does not exist for the principal: that of a source
+    /// may, those of its tables and columns need not.
     pub fn of_policy(&self, error: EngineError, source: &str) -> EngineError {
-        if self.visible_sources.iter().any(|visible| visible == source) {
+        let is_visible = self.visible_sources.iter().any(|visible| visible == source);
+        let names_columns = matches!(error.code, Code::SRC003 | Code::SRC004 | Code::SRC006 | Code::SQL022);
+        if is_visible && !names_columns {
             return error;
         }
         tracing::warn!(query_id = %self.query_id, %error, "a policy's source failed");
