@@ -15,6 +15,7 @@ mod expand;
 mod explain;
 mod govern;
 mod limits;
+mod metrics;
 mod plan;
 pub mod policy_tools;
 mod resolve;
