@@ -295,6 +295,11 @@ impl<'a> Finder<'a> {
         for (name, mask) in &policy.masks {
             let place = policy.mask_places.get(name).unwrap_or(&mask.place).clone();
             self.idle(policy, &name.table, &place);
+            if name.table.schema == "unified" && name.table.table.ends_with("_metrics") {
+                let message = "masks of a metric view are not supported by this version";
+                let help = "mask the entity's view or the tables, or leave the column out of `columns`";
+                self.add(Diagnostic::error(Code::PRJ017, message).at(place.clone()).help(help));
+            }
             self.view_column(&name.table, &name.column, &place);
             if let Some(table) = self.table(&name.table, Code::PRJ013, &place) {
                 self.column(&name.table, table, &name.column, Code::PRJ013, &place);

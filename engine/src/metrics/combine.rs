@@ -68,7 +68,9 @@ impl Planner<'_> {
             calls.push(aggregate(self.state, together(leaf)?, bare(&metric(at)), false)?.alias(metric(at)));
         }
         if spread {
-            let own = when(bare(OWN).and(bare(PERIOD).eq(bare(SHOWN))), lit(1_i64)).end()?;
+            // Rows without a time are shown in no period, and are their own.
+            let shown_here = bare(PERIOD).eq(bare(SHOWN)).or(bare(PERIOD).is_null());
+            let own = when(bare(OWN).and(shown_here), lit(1_i64)).end()?;
             calls.push(aggregate(self.state, "count", own, false)?.alias(HAS_OWN));
         }
         builder = builder.aggregate(keys, calls)?;
@@ -146,7 +148,6 @@ impl Planner<'_> {
 
     /// Each row once for every period in which it counts, up to the last that has a row.
     fn spread(&self, builder: LogicalPlanBuilder, grain: Grain) -> Result<LogicalPlanBuilder, EngineError> {
-        // A value whose period has no day has no place in the calendar, and is shown as it is.
         let last = over_all(aggregate(self.state, "max", bare(PERIOD), false)?, Vec::new())?.alias(END);
         let builder = builder.window([last])?;
         let end = grain.next(bare(END));
