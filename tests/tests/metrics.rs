@@ -4,6 +4,12 @@
 
 /// The bank with its metrics, in this process.
 pub mod bank_metrics;
+/// Random questions against a count in plain Rust.
+mod oracle;
+/// The wrong numbers that others gave.
+mod traps;
+/// A small bank full of what goes wrong.
+mod world;
 
 use anyhow::{Context, Result, ensure};
 use bank_metrics::{Metrics, check};
@@ -64,6 +70,100 @@ async fn the_known_figures_of_the_bank() -> Result<()> {
     ];
     for (user, sql, wanted) in cases {
         check(&bank, user, sql, wanted).await.context(*sql)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_department_is_asked_once_and_gives_a_row_for_an_account_and_period() -> Result<()> {
+    let Some(bank) = Metrics::open().await? else {
+        return Ok(());
+    };
+    let local = crate::bank::local_copy::load(&caliber_testkit::bank().await?.context("the bank")?.project.join(".."))?;
+    let cases: &[(&str, &[(&str, u64, &str)])] = &[
+        (
+            "SELECT region, MEASURE(loan_amount), MEASURE(inflow), MEASURE(bad_loan_rate) FROM unified.customer_metrics GROUP BY region",
+            &[
+                ("accounting", 2, "SELECT 2 * count(*) FROM disp WHERE type = 'OWNER'"),
+                ("credit", 1, "SELECT count(DISTINCT c1) FROM loan"),
+                ("settlement", 1, "SELECT count(DISTINCT c1) FROM trans"),
+            ],
+        ),
+        (
+            "SELECT region, date_trunc('month', metric_time), MEASURE(loan_count), MEASURE(deposit_balance) \
+             FROM unified.customer_metrics GROUP BY 1, 2",
+            &[
+                ("accounting", 2, "SELECT 2 * count(*) FROM disp WHERE type = 'OWNER'"),
+                (
+                    "credit",
+                    1,
+                    "SELECT count(*) FROM (SELECT DISTINCT c1, substr(c2, 1, 7) FROM loan)",
+                ),
+                (
+                    "settlement",
+                    1,
+                    "SELECT count(*) FROM (SELECT DISTINCT c1, substr(c2, 1, 7) FROM trans)",
+                ),
+            ],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (sql, most) in cases {
+        for (source, statements, rows) in bank.received("olga", sql).await? {
+            let found = most.iter().find(|(name, ..)| *name == source);
+            let (_, statements_most, counted) = found.with_context(|| format!("{sql}: asks {source}"))?;
+            let enough: i64 = local.query_row(counted, [], |row| row.get(0))?;
+            if statements > *statements_most || rows > u64::try_from(enough)? {
+                wrong.push(format!(
+                    "{sql}: {source}: {statements} statements, {rows} rows; {enough} are enough"
+                ));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn inv4_a_metric_of_a_hidden_table_does_not_exist() -> Result<()> {
+    let Some(bank) = Metrics::open().await? else {
+        return Ok(());
+    };
+    let listed = bank.ask("olga", "SELECT metric FROM caliber.metrics").await?;
+    ensure!(listed.len() == 12, "{listed:?}");
+    ensure!(bank.ask("karl", "SELECT metric FROM caliber.metrics").await?.is_empty());
+    let refused = bank
+        .refused("karl", "SELECT MEASURE(loan_amount) FROM unified.customer_metrics")
+        .await?;
+    ensure!(refused == "SQL011: schema `unified` not found", "{refused}");
+    // The customers of a branch without their birth numbers: gender is NULL, and so nobody is F.
+    let sql = "SELECT gender, MEASURE(loan_count) FROM unified.customer_metrics GROUP BY gender";
+    ensure!(bank.ask("petr", sql).await? == [["NULL", "79"]]);
+    Ok(())
+}
+
+/// Each example of the page stands with the SQL it becomes, between which `-- is` stands.
+#[tokio::test]
+async fn the_page_about_metrics_says_what_is_so() -> Result<()> {
+    let Some(bank) = Metrics::open().await? else {
+        return Ok(());
+    };
+    let page = std::fs::read_to_string(caliber_tests::root().join("docs/metrics.md"))?;
+    let examples: Vec<&str> = page
+        .split("```sql\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    ensure!(examples.len() >= 7, "{} examples", examples.len());
+    for example in examples {
+        let (asked, becomes) = example.split_once("-- is\n").with_context(|| example.to_owned())?;
+        let (mut found, mut wanted) = (bank.ask("olga", asked).await?, bank.ask("olga", becomes).await?);
+        found.sort();
+        wanted.sort();
+        ensure!(
+            found == wanted && !wanted.is_empty(),
+            "{example}\nfound {found:?}\nwanted {wanted:?}"
+        );
     }
     Ok(())
 }

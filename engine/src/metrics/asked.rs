@@ -133,7 +133,7 @@ impl<'a> Asked<'a> {
         match &defined.kind {
             Kind::Derived { parts, .. } => {
                 for part in parts {
-                    let Some(part) = self.view.metrics.get(part).map(Arc::clone) else {
+                    let Some(part) = self.view.known.get(part).map(Arc::clone) else {
                         return Err(EngineError::internal("a part of a metric is missing", part));
                     };
                     self.add(&part, filter)?;

@@ -175,7 +175,7 @@ impl Planner<'_> {
             }
             Kind::Derived { expr, .. } => {
                 let expr = replaced(expr, &|name| {
-                    let part = self.asked.view.metrics.get(name);
+                    let part = self.asked.view.known.get(name);
                     let part = part.ok_or_else(|| EngineError::internal("a part of a metric is missing", &name))?;
                     Ok(Some(self.value(part, filter)?))
                 })?;

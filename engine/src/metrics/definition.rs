@@ -45,7 +45,7 @@ pub(crate) struct Defined {
 /// How it is computed.
 #[derive(Debug)]
 pub(crate) enum Kind {
-    Base(Base),
+    Base(Box<Base>),
     /// From others.
     Derived {
         /// Over columns named as they are.
@@ -343,7 +343,7 @@ impl Definer<'_> {
             metric: metric.clone(),
             version,
             data_type,
-            kind: Kind::Base(result),
+            kind: Kind::Base(Box::new(result)),
         }))
     }
 

@@ -81,7 +81,7 @@ fn lineage(view: &MetricView, defined: &Defined, columns: &mut Vec<String>) {
             }
         }
         Kind::Derived { parts, .. } => {
-            for part in parts.iter().filter_map(|part| view.metrics.get(part)) {
+            for part in parts.iter().filter_map(|part| view.known.get(part)) {
                 lineage(view, part, columns);
             }
         }

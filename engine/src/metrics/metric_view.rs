@@ -39,6 +39,8 @@ pub(crate) struct MetricView {
     pub dimensions: BTreeMap<String, DataType>,
     /// The metrics that exist.
     pub metrics: MetricSet,
+    /// Those too that other metrics are made of and no policy lists.
+    pub known: MetricSet,
     schema: SchemaRef,
 }
 
@@ -69,18 +71,21 @@ pub(crate) fn metric_view(
     let customers = parts.customers.schema();
     let granted = |name: &str| {
         let listed = |columns: &Vec<String>| columns.iter().any(|column| column == name);
+        // What a policy does not list another may: more roles never show less. The rows behind are governed on their own.
         let mut policies = parts.grant.policies.iter();
-        policies.all(|policy| policy.columns.as_ref().is_none_or(listed) && !policy.masks.contains_key(name))
+        policies.any(|policy| policy.columns.as_ref().is_none_or(listed))
     };
     if customers.column_with_name(&parts.entity.key).is_none() {
         return Ok(None);
     }
-    let mut metrics = MetricSet::new();
+    let mut known = MetricSet::new();
     for (name, defined) in parts.metrics {
-        if granted(name) && sees(parts, defined, lookup)? {
-            metrics.insert(name.clone(), Arc::clone(defined));
+        if sees(parts, defined, lookup)? {
+            known.insert(name.clone(), Arc::clone(defined));
         }
     }
+    let mut metrics = known.clone();
+    metrics.retain(|name, _| granted(name));
     if metrics.is_empty() {
         return Ok(None);
     }
@@ -120,6 +125,7 @@ pub(crate) fn metric_view(
         attributes,
         dimensions,
         metrics,
+        known,
         schema: Arc::new(Schema::new(fields)),
     }))
 }
