@@ -69,9 +69,13 @@ impl Metrics {
         Ok(engine.session(user.principal()))
     }
 
-    /// The answer of both engines, which agree.
+    /// The answer of both engines, which agree; rows in no order but that of their text.
     pub async fn ask(&self, user: &str, sql: &str) -> Result<Rows> {
-        let of = |engine| async move { anyhow::Ok(ask(&Self::session(engine, user)?, sql).await?) };
+        let of = |engine| async move {
+            let mut rows = ask(&Self::session(engine, user)?, sql).await?;
+            rows.sort();
+            anyhow::Ok(rows)
+        };
         let (pushed, local) = (of(&self.pushed).await?, of(&self.local).await?);
         ensure!(pushed == local, "{sql}\npushed {pushed:?}\nlocal {local:?}");
         Ok(pushed)
