@@ -6,6 +6,8 @@
 pub mod bank_metrics;
 /// Random questions against a count in plain Rust.
 mod oracle;
+/// Many metrics at once.
+mod scale;
 /// The wrong numbers that others gave.
 mod traps;
 /// A small bank full of what goes wrong.
@@ -13,6 +15,10 @@ mod world;
 
 use anyhow::{Context, Result, ensure};
 use bank_metrics::{Metrics, check};
+use caliber_tests::program::{Server, run};
+
+/// A source, the most statements it gets, and SQL over the local copy that counts the rows which are enough.
+type Most = (&'static str, u64, &'static str);
 
 #[tokio::test]
 async fn the_known_figures_of_the_bank() -> Result<()> {
@@ -80,7 +86,7 @@ async fn each_department_is_asked_once_and_gives_a_row_for_an_account_and_period
         return Ok(());
     };
     let local = crate::bank::local_copy::load(&caliber_testkit::bank().await?.context("the bank")?.project.join(".."))?;
-    let cases: &[(&str, &[(&str, u64, &str)])] = &[
+    let cases: &[(&str, &[Most])] = &[
         (
             "SELECT region, MEASURE(loan_amount), MEASURE(inflow), MEASURE(bad_loan_rate) FROM unified.customer_metrics GROUP BY region",
             &[
@@ -165,5 +171,49 @@ async fn the_page_about_metrics_says_what_is_so() -> Result<()> {
             "{example}\nfound {found:?}\nwanted {wanted:?}"
         );
     }
+    Ok(())
+}
+
+/// `caliber metric` over the demo bank: what it lists, shows and computes.
+#[test]
+fn the_command_lists_shows_and_computes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().to_str().context("a path that is not UTF-8")?;
+    let demo = ["demo", "--customers", "200", "--dir", path, "--listen", "127.0.0.1:0"];
+    Server::start(&demo, [])?.stop(std::time::Duration::from_secs(10))?;
+    let metrics = "metrics: { loan_count: { table: credit.loan, expr: count(*), owner: Credit Department } }\n";
+    std::fs::write(folder.path().join("metrics.yaml"), metrics)?;
+    let caliber = |arguments: &[&str]| -> Result<String> {
+        let finished = run(&[arguments, &["--project", path, "--as", "anna"]].concat(), [])?;
+        ensure!(finished.code == Some(0), "{arguments:?}: {}", finished.notes);
+        Ok(finished.out)
+    };
+    let listed = caliber(&["metric", "ls"])?;
+    ensure!(
+        listed.contains("loan_count") && listed.contains("Credit Department"),
+        "{listed}"
+    );
+    let shown = caliber(&["metric", "show", "LOAN_COUNT"])?;
+    ensure!(
+        shown.contains("credit.loan") && shown.contains("count(*)") && shown.contains("definition"),
+        "{shown}"
+    );
+    let computed = caliber(&["metric", "run", "loan_count", "-o", "csv"])?;
+    let counted = caliber(&[
+        "sql",
+        "-c",
+        "SELECT count(*) AS loan_count FROM credit.loan",
+        "-o",
+        "csv",
+    ])?;
+    ensure!(
+        computed == counted && computed.lines().count() == 2,
+        "{computed} but {counted}"
+    );
+    let plan = caliber(&["metric", "sql", "loan_count", "--by", "region"])?;
+    ensure!(
+        plan.starts_with("SELECT region, MEASURE(loan_count) AS loan_count FROM") && plan.contains("loan"),
+        "{plan}"
+    );
     Ok(())
 }

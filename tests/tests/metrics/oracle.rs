@@ -13,9 +13,11 @@ use super::world::{Data, METRICS, World, all_of_it};
 /// A day, as year, month, day.
 type Day = (i64, i64, i64);
 
+/// Of a text that is one: the oracle's own test says that it is read.
 fn day(text: &str) -> Day {
-    let mut parts = text.split('-').map(|part| part.parse().unwrap());
-    (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap())
+    let mut parts = text.split('-').map(|part| part.parse().unwrap_or_default());
+    let mut next = || parts.next().unwrap_or_default();
+    (next(), next(), next())
 }
 
 fn is_leap(year: i64) -> bool {
@@ -23,20 +25,11 @@ fn is_leap(year: i64) -> bool {
 }
 
 fn length(year: i64, month: i64) -> i64 {
-    [
-        31,
-        28 + i64::from(is_leap(year)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ][usize::try_from(month - 1).unwrap()]
+    match month {
+        2 => 28 + i64::from(is_leap(year)),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 /// Days since 2000-01-01, a Saturday, counted one by one.
@@ -65,10 +58,11 @@ fn first_day(grain: &str, of: Day) -> Day {
 }
 
 fn last_day(grain: &str, first: Day) -> i64 {
-    (number(first)..)
-        .take_while(|at| first_day(grain, of_number(*at)) == first)
-        .last()
-        .unwrap()
+    let mut last = number(first);
+    while first_day(grain, of_number(last + 1)) == first {
+        last += 1;
+    }
+    last
 }
 
 fn written(of: Day) -> String {
@@ -538,6 +532,7 @@ async fn inv5_the_oracle_agrees_under_full_to_each() -> Result<()> {
 
 #[test]
 fn the_oracle_knows_the_calendar() {
+    assert_eq!(day("2024-02-29"), (2024, 2, 29));
     assert_eq!(first_day("week", day("2024-02-29")), day("2024-02-26"));
     assert_eq!(first_day("week", day("2023-01-01")), day("2022-12-26"));
     assert_eq!(of_number(last_day("month", day("2024-02-01"))), day("2024-02-29"));
