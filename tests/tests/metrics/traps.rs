@@ -274,6 +274,15 @@ async fn a_definition_that_cannot_be_computed_is_refused_on_load() -> Result<()>
         ("PRJ021", "metrics: { a: { expr: nothing + 1 } }\n".to_owned()),
         ("PRJ021", balance("pick: last, order: [day]")),
         (
+            "PRJ021",
+            "metrics: { a: { table: lend.loan, expr: count(*) }, b: { expr: a + 1, time: day } }\n".to_owned(),
+        ),
+        (
+            "PRJ021",
+            "metrics: { m: { table: fin.balance, expr: sum(balance), semi_additive: { per: account_id, pick: max } } }\n".to_owned(),
+        ),
+        ("PRJ004", balance("pick: last, missing: carry(0 days)")),
+        (
             "PRJ006",
             "metrics: { region: { table: lend.loan, expr: sum(amount) } }\n".to_owned(),
         ),
