@@ -24,3 +24,12 @@ impl Digest {
         self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
+
+/// The hash of a list of parts, as hexadecimal text.
+pub fn digest_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut digest = Digest::new();
+    for part in parts {
+        digest.part(part);
+    }
+    digest.finish()
+}

@@ -7,6 +7,7 @@ pub mod date;
 pub mod diagnostic;
 pub mod expectation;
 pub mod grant;
+pub mod metric;
 pub mod name;
 pub mod principal;
 pub mod project;
@@ -19,6 +20,7 @@ mod digest;
 mod load;
 mod policy;
 
+pub use digest::digest_of;
 pub use load::{
     ChangedFile, Environment, ProcessEnvironment, expectation_files, json_schema, load, load_changed, load_expectations,
 };

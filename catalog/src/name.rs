@@ -48,3 +48,16 @@ impl fmt::Display for ColumnName {
         write!(f, "{}.{}", self.table, self.column)
     }
 }
+
+/// The suffixes of an entity's views in `unified`: the entity seen whole, and its metrics.
+const VIEWS: [&str; 2] = ["_360", "_metrics"];
+
+/// The entity that a view of `unified` is of, by its name.
+pub fn entity_of_view(view: &str) -> Option<&str> {
+    VIEWS.iter().find_map(|suffix| view.strip_suffix(suffix))
+}
+
+/// The names of the views of an entity.
+pub fn views_of(entity: &str) -> [String; 2] {
+    VIEWS.map(|suffix| format!("{entity}{suffix}"))
+}

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use crate::date::Date;
 use crate::diagnostic::Place;
 use crate::grant::{MinGroup, SqlText};
+pub use crate::metric::{BaseMetric, Metric, Missing, Pick, SemiAdditive};
 use crate::name::{ColumnName, TableName};
 use crate::principal::{AttributeValue, Principal};
 use crate::source::Options;
@@ -30,6 +31,8 @@ pub struct Project {
     pub tables: BTreeMap<TableName, TableMeaning>,
     /// `entities`, by name.
     pub entities: BTreeMap<String, Entity>,
+    /// `metrics`, by name.
+    pub metrics: BTreeMap<String, Metric>,
     /// `policies`, in the order of file path, then place.
     pub policies: Vec<Policy>,
     /// `users`, by name.

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::digest::Digest;
-use crate::grant::{TableGrant, ViewGrant};
+use crate::grant::{KeyStep, TableGrant, ViewGrant};
 use crate::name::{ColumnName, TableName};
-use crate::policy::{self, EntityPaths, References};
-use crate::project::{Entity, Project};
+use crate::policy::{self, EntityPaths, Reach, References};
+use crate::project::{Entity, HoldingRule, Project};
 use crate::source_schema::{RemoteTable, SourceSchema};
 use crate::standing::Standing;
 
@@ -33,6 +33,19 @@ pub struct CatalogSnapshot {
     references: References,
     paths: BTreeMap<String, EntityPaths>,
 }
+
+/// How a row of a table finds its entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntityPath {
+    /// The steps; empty for the entity's own table.
+    pub steps: Vec<KeyStep>,
+    /// Where a holding lies on the way: the step that enters its bridge, and whose a held row is.
+    pub held: Option<(usize, HoldingRule)>,
+}
+
+/// Two shortest ways lead from a table to an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmbiguousPath;
 
 impl CatalogSnapshot {
     /// Lays `project` over `schemas`. All findings at once: references and keys that lead nowhere, masks and
@@ -67,7 +80,7 @@ impl CatalogSnapshot {
         policy::decide(&self.project, &self.paths, standing, table, self.remote_table(table)?)
     }
 
-    /// What policy opens of the view `unified.<entity>_360` itself; `None` if it does not exist for the principal. The
+    /// What policy opens of a view of an entity itself (`unified.<entity>_360`, `unified.<entity>_metrics`); `None` if it does not exist for the principal. The
     /// tables it is made of are decided on their own.
     pub fn decide_view(&self, standing: &Standing, view: &TableName) -> Option<ViewGrant> {
         policy::decide_view(&self.project, standing, view)
@@ -87,6 +100,21 @@ impl CatalogSnapshot {
             .collect();
         tables.sort();
         tables
+    }
+
+    /// How a row of `table` finds its entity, if there is one way; see `EntityPath`.
+    pub fn way_to_entity(&self, entity: &str, table: &TableName) -> Result<Option<EntityPath>, AmbiguousPath> {
+        let Some(paths) = self.paths.get(entity) else {
+            return Ok(None);
+        };
+        match paths.reach(table) {
+            Reach::Path(steps) => Ok(Some(EntityPath {
+                steps: steps.to_vec(),
+                held: paths.held_at(steps),
+            })),
+            Reach::Open | Reach::Closed => Ok(None),
+            Reach::Ambiguous(_) => Err(AmbiguousPath),
+        }
     }
 
     /// The entities of the project, sorted by name.

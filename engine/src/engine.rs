@@ -25,6 +25,7 @@ use crate::govern::check_policies::check_policies;
 use crate::govern::mask_functions::mask_functions;
 use crate::govern::standing::standing;
 use crate::limits::{SharedMemory, allow_process};
+use crate::metrics::definition::{MetricSets, define_metrics};
 use crate::resolve::catalog_cache::CatalogCache;
 use crate::run::audit::{AuditSink, NoAudit};
 use crate::run::plan_cache::PlanCache;
@@ -82,6 +83,8 @@ pub(crate) struct OpenSnapshot {
     pub catalog: Arc<CatalogSnapshot>,
     sources: BTreeMap<String, Arc<OpenSource>>,
     tables: BTreeMap<TableName, Arc<RemoteTable>>,
+    /// What is measured, by entity.
+    pub metrics: MetricSets,
 }
 
 impl OpenSnapshot {
@@ -146,11 +149,12 @@ impl Engine {
         let schemas = describe(&project, &sources, options.require_sources, &mut findings).await;
         let (catalog, resolved) = CatalogSnapshot::resolve(Arc::clone(&project), schemas.clone());
         findings.extend(resolved);
-        let snapshot = Arc::new(OpenSnapshot {
+        let snapshot = OpenSnapshot {
             catalog: Arc::new(catalog),
             tables: tables_of(&schemas),
             sources,
-        });
+            metrics: MetricSets::new(),
+        };
         let limit = usize::try_from(project.server.limits.memory_bytes).unwrap_or(usize::MAX);
         if options.own_process {
             allow_process(limit);
@@ -165,31 +169,35 @@ impl Engine {
     pub fn with_project(&self, project: Arc<Project>) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
         let schemas = self.snapshot.catalog.schemas.clone();
         let (catalog, findings) = CatalogSnapshot::resolve(project, schemas);
-        let snapshot = Arc::new(OpenSnapshot {
+        let snapshot = OpenSnapshot {
             catalog: Arc::new(catalog),
             tables: self.snapshot.tables.clone(),
             sources: self.snapshot.sources.clone(),
-        });
+            metrics: MetricSets::new(),
+        };
         Self::govern(snapshot, self.options.clone(), Arc::clone(&self.memory), findings)
     }
 
     /// The engine over a snapshot, once every policy and attribute of it was compiled.
     fn govern(
-        snapshot: Arc<OpenSnapshot>,
+        mut snapshot: OpenSnapshot,
         options: EngineOptions,
         memory: Arc<SharedMemory>,
         mut findings: Vec<Diagnostic>,
     ) -> Result<(Arc<Self>, Vec<Diagnostic>), Vec<Diagnostic>> {
-        let project = &snapshot.catalog.project;
+        let project = Arc::clone(&snapshot.catalog.project);
         let state = Arc::new(base_state(&project.name, &options));
-        let policy_state = Arc::new(policy_state(&state, project)?);
+        let policy_state = Arc::new(policy_state(&state, &project)?);
         let today = Date::of((options.clock)());
         findings.extend(check_policies(&snapshot, &policy_state, &state, today));
+        let (metrics, wrong) = define_metrics(&snapshot, &state);
+        snapshot.metrics = metrics;
+        findings.extend(wrong);
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(findings);
         }
         let engine = Self {
-            snapshot,
+            snapshot: Arc::new(snapshot),
             options,
             memory,
             state,

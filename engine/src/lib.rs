@@ -3,7 +3,7 @@
 //! Owns: governed planning, pushdown, enforcement, limits. Never: knows gRPC, a driver, or how anyone logged in.
 //!
 //! The life of a query, folder by folder: `statement` reads the text, `resolve` finds its names in the principal's
-//! catalog, `expand` opens unified views, `plan` and `rules` plan and optimise, `govern` holds policy below all of it,
+//! catalog, `expand` opens unified views and `metrics` queries over metrics, `plan` and `rules` plan and optimise, `govern` holds policy below all of it,
 //! `absorb` turns scans into remote queries, `evaluate` makes local evaluation exact, `run` delivers the rows. `session` is their order.
 
 mod absorb;
@@ -15,6 +15,7 @@ mod expand;
 mod explain;
 mod govern;
 mod limits;
+mod metrics;
 mod plan;
 pub mod policy_tools;
 mod resolve;

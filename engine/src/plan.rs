@@ -29,6 +29,7 @@ use crate::govern::governed_table::GovernedTable;
 use crate::govern::guard_groups::{guard_groups, is_guarded};
 use crate::govern::reaches_group::Withheld;
 use crate::govern::require_governed::require_governed_plan;
+use crate::metrics::expand_measures::expand_measures;
 use crate::run::plan_template::{is_repeatable, number_of};
 use crate::run::wire_types::wire_schema;
 use crate::session::{Session, result_schema};
@@ -198,10 +199,9 @@ async fn plan_query(
     resolve_identifiers(text, &mut query, names)?;
     name_outputs(&mut query);
     let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
-    state
-        .statement_to_plan(statement)
-        .await
-        .map_err(|error| placed(text, &error))
+    let plan = state.statement_to_plan(statement).await;
+    let plan = plan.map_err(|error| placed(text, &error))?;
+    expand_measures(plan, &names.0.catalog, state)
 }
 
 /// The schema with the names people expect of the columns they gave none.

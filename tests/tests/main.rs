@@ -30,6 +30,8 @@ mod fuzz;
 mod groups;
 /// Hostile text in every place a value or name can stand (INV-5).
 mod injection;
+/// Metrics of the real bank.
+mod metrics;
 /// Worlds that differ in hidden rows only give equal bytes (INV-3, INV-4).
 mod noninterference;
 /// What several policies at once mean, over two departments.

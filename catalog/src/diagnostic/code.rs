@@ -80,6 +80,7 @@ codes! {
     PRJ018 Project "a secret written in a project file";
     PRJ019 Project "a policy that gives nothing";
     PRJ020 Project "two masks of one column";
+    PRJ021 Project "metric that cannot be computed";
     // Statements.
     SQL001 Caller "statement cannot be parsed";
     SQL002 Refused "statement not allowed";
@@ -95,6 +96,12 @@ codes! {
     SQL021 Caller "division by zero";
     SQL022 Caller "number out of range";
     SQL023 Caller "evaluation failed";
+    // Metrics.
+    MET001 Caller "MEASURE where it means nothing";
+    MET002 Caller "aggregate that disagrees with the metric";
+    MET003 Caller "group or filter that a metric cannot reach";
+    MET004 Caller "metric column without MEASURE";
+    MET005 Caller "time condition that a balance cannot answer";
     // Policies.
     POL001 Internal "a policy cannot be evaluated";
     POL002 Refused "rows open in groups only";

@@ -44,7 +44,11 @@ pub(super) static PROJECT: Record = Record {
             Shape::Map(Keys::Any, &Shape::Record(&USER)),
             "Users of this project, by name.",
         ),
-        Field::later("metrics"),
+        Field::new(
+            "metrics",
+            Shape::Map(Keys::Identifier, &Shape::Record(&METRIC)),
+            "What is measured, defined once for every department.",
+        ),
         Field::later("tags"),
         Field::later("segments"),
         Field::later("lifecycles"),
@@ -273,6 +277,76 @@ static HOLDING: Record = Record {
             "rule",
             Shape::Choice(&["primary_holder", "equal_share", "full_to_each"]),
             "Whose a held row is, for sums.",
+        ),
+    ],
+};
+
+static METRIC: Record = Record {
+    what: "a metric",
+    fields: &[
+        Field::new("label", Shape::Label, "What people call it."),
+        Field::new("description", Shape::Text, "What it says."),
+        Field::new("owner", Shape::Text, "The department that answers for it."),
+        Field::new(
+            "version",
+            Shape::Text,
+            "The steward's name for this state of the definition.",
+        ),
+        Field::new("unit", Shape::Text, "The unit of its numbers."),
+        Field::new(
+            "table",
+            Shape::Table,
+            "The table it is counted from; without one it is computed from other metrics.",
+        ),
+        Field::required(
+            "expr",
+            Shape::Sql,
+            "One aggregate over the table, or SQL over other metrics.",
+        ),
+        Field::new("where", Shape::Sql, "The rows of the table that count."),
+        Field::new("time", Shape::Text, "The column of the table that says when."),
+        Field::new(
+            "dimensions",
+            Shape::List(&Shape::Text),
+            "Columns of its own table that it may be grouped and filtered by.",
+        ),
+        Field::new(
+            "semi_additive",
+            Shape::Record(&SEMI_ADDITIVE),
+            "For a balance: which row counts, and what stands where there is none.",
+        ),
+        Field::later("window"),
+        Field::later("shift"),
+    ],
+};
+
+static SEMI_ADDITIVE: Record = Record {
+    what: "`semi_additive`",
+    fields: &[
+        Field::required(
+            "per",
+            Shape::OneOrMany(&Shape::Text),
+            "The column or columns that name what has one value at a time: an account.",
+        ),
+        Field::required(
+            "pick",
+            Shape::Choice(&["last", "first", "min", "max", "average", "time_weighted_average"]),
+            "The value of a period.",
+        ),
+        Field::new(
+            "order",
+            Shape::OneOrMany(&Shape::Text),
+            "The columns that order the rows of one; default its time.",
+        ),
+        Field::new(
+            "missing",
+            Shape::Text,
+            "Without a row in the period: `strict` (nothing, the default), `carry`, or `carry(N days)`.",
+        ),
+        Field::new(
+            "closed",
+            Shape::Text,
+            "`zero_from(COLUMN)`: from that day on it is nothing.",
         ),
     ],
 };

@@ -4,6 +4,7 @@
 //! project itself. Never: reads a file, or asks a source.
 
 mod entities;
+mod metrics;
 mod policies;
 mod policy_findings;
 mod server;
@@ -49,6 +50,11 @@ pub(super) fn build(
         .records("entities")
         .filter_map(|(key, fields)| Some((key.text.clone(), entities::entity(key, fields, &mut scope)?)))
         .collect();
+    let metrics: BTreeMap<_, _> = fields
+        .records("metrics")
+        .filter_map(|(key, fields)| Some((key.text.clone(), metrics::metric(key, fields, &mut scope)?)))
+        .collect();
+    metrics::report_case_variants(&metrics, &mut scope);
     let policies: Vec<_> = fields
         .records("policies")
         .map(|(key, fields)| policies::policy(key, fields, &mut scope))
@@ -67,6 +73,7 @@ pub(super) fn build(
         sources,
         tables,
         entities,
+        metrics,
         policies,
         users,
         hash: digest::project(fields),
@@ -101,18 +108,22 @@ impl Scope<'_> {
 
     /// Whether a view of `unified` is some entity's; reports one that is not.
     fn known_view(&mut self, view: &TableName, place: &Place) -> bool {
-        let entity = view.table.strip_suffix("_360");
+        let entity = crate::name::entity_of_view(&view.table);
         if entity.is_some_and(|entity| self.entities.contains(entity)) {
             return true;
         }
         if !self.findings.incomplete {
             let mut finding = Diagnostic::error(Code::PRJ010, format!("no view `{view}`")).at(place.clone());
-            let views: Vec<String> = self.entities.iter().map(|entity| format!("{entity}_360")).collect();
+            let views: Vec<String> = self
+                .entities
+                .iter()
+                .flat_map(|entity| crate::name::views_of(entity))
+                .collect();
             if let Some(near) = did_you_mean(&view.table, views.iter().map(String::as_str)) {
                 finding = finding.label(format!("did you mean `unified.{near}`?"));
             }
             self.findings
-                .add(finding.help("each entity NAME has the view `unified.NAME_360`"));
+                .add(finding.help("each entity NAME has the views `unified.NAME_360` and `unified.NAME_metrics`"));
         }
         false
     }

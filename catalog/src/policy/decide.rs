@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::paths::{EntityPaths, Reach};
 use super::pattern::Pattern;
 use crate::grant::{EntityFilter, GroupFloor, PolicyGrant, RowFilter, SqlText, TableGrant, ViewGrant, ViewPolicy};
-use crate::name::TableName;
+use crate::name::{TableName, entity_of_view};
 use crate::project::{Policy, Project};
 use crate::source_schema::RemoteTable;
 use crate::standing::Standing;
@@ -21,9 +21,9 @@ pub(crate) fn covers(policy: &Policy, table: &TableName) -> bool {
         .any(|(pattern, _)| Pattern::parse(pattern).is_ok_and(|pattern| pattern.covers(table)))
 }
 
-/// The grant on the view `unified.<entity>_360`, or `None` where it does not exist for the principal.
+/// The grant on a view of an entity, or `None` where it does not exist for the principal.
 pub(crate) fn decide_view(project: &Project, standing: &Standing, view: &TableName) -> Option<ViewGrant> {
-    let entity = project.entities.get(view.table.strip_suffix("_360")?)?;
+    let entity = project.entities.get(entity_of_view(&view.table)?)?;
     let policies: Vec<ViewPolicy> = project
         .policies
         .iter()

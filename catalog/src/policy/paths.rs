@@ -9,7 +9,7 @@ use super::references::{Link, References};
 use crate::diagnostic::Place;
 use crate::grant::{KeyStep, SqlText};
 use crate::name::TableName;
-use crate::project::{Entity, Holding};
+use crate::project::{Entity, Holding, HoldingRule};
 
 /// What a policy on an entity makes of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,8 @@ pub(crate) struct EntityPaths {
     open: BTreeSet<TableName>,
     /// Holdings whose bridge does not tie the two ends.
     pub broken: Vec<BrokenHolding>,
+    /// Of the others: bridge, its column of the held key, its column of the entity's key, rule.
+    held: Vec<(TableName, String, String, HoldingRule)>,
 }
 
 /// Chains are compared by their steps, then by how many of them no project declares: so a declaration can decide
@@ -75,6 +77,7 @@ struct Bridge<'a> {
 impl EntityPaths {
     pub fn new(entity: &Entity, references: &References) -> Self {
         let mut broken = Vec::new();
+        let mut held = Vec::new();
         let mut incoming: BTreeMap<&TableName, Vec<(&TableName, Edge<'_>)>> = BTreeMap::new();
         for (table, link) in references.all() {
             incoming
@@ -84,10 +87,18 @@ impl EntityPaths {
         }
         for holding in &entity.holdings {
             match tie(entity, holding, references) {
-                Ok(bridge) => incoming
-                    .entry(&entity.table)
-                    .or_default()
-                    .push((&holding.table, Edge::Holding(bridge))),
+                Ok(bridge) => {
+                    held.push((
+                        holding.bridge.clone(),
+                        bridge.to_held.to_owned(),
+                        bridge.to_entity.to_owned(),
+                        holding.rule,
+                    ));
+                    incoming
+                        .entry(&entity.table)
+                        .or_default()
+                        .push((&holding.table, Edge::Holding(bridge)));
+                }
                 Err(reason) => broken.push(reason),
             }
         }
@@ -104,7 +115,22 @@ impl EntityPaths {
             paths,
             open: led_to(&entity.table, references),
             broken,
+            held,
         }
+    }
+
+    /// The step of a path that enters the bridge of a holding, and the holding's rule.
+    pub fn held_at(&self, steps: &[KeyStep]) -> Option<(usize, HoldingRule)> {
+        steps
+            .iter()
+            .zip(steps.iter().skip(1))
+            .enumerate()
+            .find_map(|(at, (enters, leaves))| {
+                let known = self.held.iter().find(|(bridge, to_held, to_entity, _)| {
+                    enters.table == *bridge && enters.key == *to_held && leaves.column == *to_entity
+                });
+                known.map(|(_, _, _, rule)| (at, *rule))
+            })
     }
 
     /// What a policy on the entity makes of `table`.

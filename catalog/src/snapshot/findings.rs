@@ -193,7 +193,8 @@ impl<'a> Finder<'a> {
         let views: Vec<TableName> = self
             .snapshot
             .entities()
-            .map(|entity| TableName::new("unified", format!("{}_360", entity.name)))
+            .flat_map(|entity| crate::name::views_of(&entity.name))
+            .map(|view| TableName::new("unified", view))
             .collect();
         for (text, place) in &policy.tables {
             let Ok(pattern) = Pattern::parse(text) else { continue };
@@ -206,7 +207,9 @@ impl<'a> Finder<'a> {
                     if let Some(near) = did_you_mean(&name.table, views.iter().map(|view| view.table.as_str())) {
                         finding = finding.label(format!("did you mean `unified.{near}`?"));
                     }
-                    self.add(finding.help("each entity NAME has the view `unified.NAME_360`"));
+                    self.add(
+                        finding.help("each entity NAME has the views `unified.NAME_360` and `unified.NAME_metrics`"),
+                    );
                 }
                 Some(name) => {
                     self.table(&name, Code::PRJ010, place);
@@ -237,16 +240,19 @@ impl<'a> Finder<'a> {
 
     /// Reports a column that a view of `unified` does not have. Of other tables nothing.
     fn view_column(&mut self, view: &TableName, column: &str, place: &Place) {
-        let entity = view.table.strip_suffix("_360");
+        let entity = crate::name::entity_of_view(&view.table);
         let Some(entity) = entity
             .filter(|_| view.schema == "unified")
             .and_then(|entity| self.snapshot.project.entities.get(entity))
         else {
             return;
         };
-        let names: Vec<&str> = std::iter::once(entity.key.as_str())
+        let mut names: Vec<&str> = std::iter::once(entity.key.as_str())
             .chain(entity.attributes.iter().map(|attribute| attribute.name.as_str()))
             .collect();
+        if view.table.ends_with("_metrics") {
+            names.extend(self.snapshot.project.metrics.keys().map(String::as_str));
+        }
         if names.contains(&column) {
             return;
         }
@@ -289,6 +295,11 @@ impl<'a> Finder<'a> {
         for (name, mask) in &policy.masks {
             let place = policy.mask_places.get(name).unwrap_or(&mask.place).clone();
             self.idle(policy, &name.table, &place);
+            if name.table.schema == "unified" && name.table.table.ends_with("_metrics") {
+                let message = "masks of a metric view are not supported by this version";
+                let help = "mask the entity's view or the tables, or leave the column out of `columns`";
+                self.add(Diagnostic::error(Code::PRJ017, message).at(place.clone()).help(help));
+            }
             self.view_column(&name.table, &name.column, &place);
             if let Some(table) = self.table(&name.table, Code::PRJ013, &place) {
                 self.column(&name.table, table, &name.column, Code::PRJ013, &place);

@@ -39,6 +39,13 @@ pub(crate) struct EntityView {
     schema: SchemaRef,
 }
 
+impl EntityView {
+    /// Its rows.
+    pub fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+}
+
 #[async_trait]
 impl TableProvider for EntityView {
     fn schema(&self) -> SchemaRef {
@@ -271,7 +278,7 @@ fn attribute_expr(
     })
 }
 
-fn coerced(state: &SessionState, expr: Expr, schema: &DFSchema) -> std::result::Result<Expr, EngineError> {
+pub(crate) fn coerced(state: &SessionState, expr: Expr, schema: &DFSchema) -> std::result::Result<Expr, EngineError> {
     use datafusion::logical_expr::simplify::SimplifyContext;
     use datafusion::optimizer::simplify_expressions::ExprSimplifier;
     let context = SimplifyContext::builder()
@@ -335,7 +342,7 @@ fn resolve(
 
 /// The column of `table` that `name` means: exactly, else without case if only one does. Of a table whose source is
 /// down the name is taken as it is.
-fn column_name(
+pub(crate) fn column_name(
     snapshot: &OpenSnapshot,
     table: &TableName,
     name: &ast::Ident,

@@ -23,6 +23,8 @@ use crate::expand::entity_view::{EntityView, entity_view};
 use crate::expand::view_cells::ViewAsker;
 use crate::govern::enforcement::{Enforcement, GrantCompiler};
 use crate::govern::governed_table::GovernedTable;
+use crate::metrics::expand_measures::MetricViewTable;
+use crate::metrics::metric_view::{MetricView, ViewParts, metric_view};
 use crate::run::audit::AuditSink;
 
 /// The schema of the entities' views.
@@ -39,6 +41,7 @@ pub(crate) struct GovernedCatalog {
     grants: BTreeMap<TableName, TableGrant>,
     compiled: Mutex<BTreeMap<TableName, Arc<Enforcement>>>,
     views: Mutex<BTreeMap<String, Option<Arc<EntityView>>>>,
+    metric_views: Mutex<BTreeMap<String, Option<Arc<MetricView>>>>,
     this: Weak<Self>,
 }
 
@@ -67,6 +70,7 @@ impl GovernedCatalog {
             grants,
             compiled: Mutex::default(),
             views: Mutex::default(),
+            metric_views: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -137,6 +141,53 @@ impl GovernedCatalog {
         Ok(view)
     }
 
+    /// The metric views that exist, with their names.
+    pub fn metric_views(&self) -> Vec<(String, Arc<MetricView>)> {
+        let names = self
+            .snapshot
+            .catalog
+            .entities()
+            .map(|entity| format!("{}_metrics", entity.name));
+        names
+            .filter_map(|name| {
+                let view = self.metric_view(&name).ok().flatten()?;
+                Some((name, view))
+            })
+            .collect()
+    }
+
+    /// A view of metrics. One exists where the entity's own view does, for it shows the same customers.
+    pub fn metric_view(&self, name: &str) -> std::result::Result<Option<Arc<MetricView>>, EngineError> {
+        if let Some(known) = self.metric_views.lock().get(name) {
+            return Ok(known.clone());
+        }
+        let entity = name
+            .strip_suffix("_metrics")
+            .and_then(|entity| self.snapshot.catalog.project.entities.get(entity));
+        let Some((entity, grant)) = entity.zip(self.view_grant(name)) else {
+            return Ok(None);
+        };
+        let view = match (
+            self.view(&format!("{}_360", entity.name))?,
+            self.snapshot.metrics.get(&entity.name),
+        ) {
+            (Some(customers), Some(metrics)) => {
+                let parts = ViewParts {
+                    snapshot: &self.snapshot,
+                    state: &self.state,
+                    entity,
+                    grant: &grant,
+                    customers: &customers,
+                    metrics,
+                };
+                metric_view(&parts, &|table: &TableName| self.enforcement(table))?.map(Arc::new)
+            }
+            _ => None,
+        };
+        self.metric_views.lock().insert(name.to_owned(), view.clone());
+        Ok(view)
+    }
+
     /// Whether not even Caliber's own tables exist: no policy opens a table, or makes the principal an administrator.
     pub fn sees_nothing(&self) -> bool {
         self.grants.is_empty() && !self.snapshot.catalog.is_admin(&self.standing)
@@ -165,7 +216,10 @@ impl GovernedCatalog {
     pub fn tables(&self, schema: &str) -> Vec<String> {
         if schema == UNIFIED {
             let visible = |name: &String| self.view(name).is_ok_and(|view| view.is_some());
-            return self.entities().map(|(view, _)| view).filter(visible).collect();
+            let mut views: Vec<String> = self.entities().map(|(view, _)| view).filter(visible).collect();
+            views.extend(self.metric_views().into_iter().map(|(name, _)| name));
+            views.sort_unstable();
+            return views;
         }
         if SYSTEM_SCHEMAS.contains(&schema) {
             if self.sees_nothing() {
@@ -203,7 +257,11 @@ impl GovernedCatalog {
         table: &str,
     ) -> std::result::Result<Option<Arc<dyn TableProvider>>, EngineError> {
         if schema == UNIFIED {
-            return Ok(self.view(table)?.map(|view| view as Arc<dyn TableProvider>));
+            if let Some(view) = self.view(table)? {
+                return Ok(Some(view));
+            }
+            let metrics = self.metric_view(table)?;
+            return Ok(metrics.map(|view| Arc::new(MetricViewTable(view)) as Arc<dyn TableProvider>));
         }
         if SYSTEM_SCHEMAS.contains(&schema) {
             return if self.sees_nothing() {

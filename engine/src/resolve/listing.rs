@@ -13,6 +13,7 @@ use datafusion::catalog::TableProvider;
 use super::governed_catalog::{GovernedCatalog, UNIFIED};
 use super::system_tables::{SYSTEM_SCHEMAS, system_table, system_tables};
 use crate::govern::enforcement::Enforcement;
+use crate::metrics::metric_view::MetricView;
 use crate::run::wire_types::{sql_type_name, wire_type};
 
 /// What exists for a principal.
@@ -55,6 +56,9 @@ pub(crate) fn listing(catalog: &GovernedCatalog) -> Listing {
         if let Ok(Some(view)) = catalog.view(&name) {
             tables.push(entity_table(&name, entity, &view.schema()));
         }
+    }
+    for (name, view) in catalog.metric_views() {
+        tables.push(metric_table(&name, &view));
     }
     let system_schemas = if catalog.sees_nothing() { &[] } else { SYSTEM_SCHEMAS };
     for schema in system_schemas {
@@ -143,6 +147,30 @@ fn entity_table(name: &str, entity: &Entity, schema: &Schema) -> TableListing {
             .text("en")
             .map(|label| format!("{label}: one row each, from every department")),
         primary_key: vec![entity.key.clone()],
+        references: Vec::new(),
+    }
+}
+
+fn metric_table(name: &str, view: &MetricView) -> TableListing {
+    let fields: Vec<Field> = view
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| {
+            let metric = view.metrics.get(field.name()).map(|defined| &defined.metric);
+            let said = metric.and_then(|one| one.description.as_deref().or_else(|| one.label.text("en")));
+            let told = described(field, said);
+            let mut metadata = field.metadata().clone();
+            metadata.extend(told.metadata().clone());
+            told.with_metadata(metadata)
+        })
+        .collect();
+    TableListing {
+        name: TableName::new(UNIFIED, name),
+        kind: "VIEW",
+        schema: Arc::new(Schema::new(fields)),
+        comment: Some(format!("Metrics of each {}: ask with MEASURE(metric)", view.entity)),
+        primary_key: Vec::new(),
         references: Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ use datafusion::datasource::MemTable;
 use super::audit_table::{AUDIT, AuditTable};
 use super::governed_catalog::{GovernedCatalog, UNIFIED};
 use crate::EngineError;
+use crate::metrics::metric_table::{MetricRow, metric_rows};
 use crate::run::wire_types::{sql_type_name, wire_type};
 
 /// The schemas that Caliber itself fills.
@@ -20,8 +21,8 @@ pub(crate) const SYSTEM_SCHEMAS: &[&str] = &["caliber", "information_schema"];
 /// The tables of one of them that exist for the principal, sorted.
 pub(crate) fn system_tables(catalog: &GovernedCatalog, schema: &str) -> &'static [&'static str] {
     match schema {
-        "caliber" if catalog.shows_audit() => &[AUDIT, "columns", "sources", "tables"],
-        "caliber" => &["columns", "sources", "tables"],
+        "caliber" if catalog.shows_audit() => &[AUDIT, "columns", "metrics", "sources", "tables"],
+        "caliber" => &["columns", "metrics", "sources", "tables"],
         "information_schema" => &["columns", "schemata", "tables"],
         _ => &[],
     }
@@ -40,6 +41,7 @@ pub(crate) fn system_table(
         ("caliber", "sources") => sources(catalog),
         ("caliber", "tables") => tables(catalog),
         ("caliber", "columns") => columns(catalog),
+        ("caliber", "metrics") => metrics(catalog),
         ("information_schema", "schemata") => schemata(catalog),
         ("information_schema", "tables") => standard_tables(catalog),
         ("information_schema", "columns") => standard_columns(catalog),
@@ -122,7 +124,54 @@ fn column_rows(catalog: &GovernedCatalog) -> Vec<ColumnRow> {
             });
         }
     }
+    for (name, view) in catalog.metric_views() {
+        for (at, field) in view.schema().fields().iter().enumerate() {
+            let metric = view.metrics.get(field.name()).map(|defined| &defined.metric);
+            rows.push(ColumnRow {
+                schema: UNIFIED.to_owned(),
+                table: name.clone(),
+                kind: "VIEW",
+                column: field.name().clone(),
+                position: i32::try_from(at + 1).unwrap_or(i32::MAX),
+                data_type: wire_type(field.data_type()),
+                nullable: field.is_nullable(),
+                masked: false,
+                remarks: metric.and_then(|one| {
+                    let label = || one.label.text("en").map(str::to_owned);
+                    one.description.clone().or_else(label)
+                }),
+            });
+        }
+    }
     rows
+}
+
+fn metrics(catalog: &GovernedCatalog) -> Result<RecordBatch, EngineError> {
+    let rows = metric_rows(catalog);
+    let types: Vec<String> = rows
+        .iter()
+        .map(|row| sql_type_name(&wire_type(&row.data_type)))
+        .collect();
+    let column = |get: fn(&MetricRow) -> Option<&str>| text(rows.iter().map(get));
+    batch(vec![
+        ("entity", column(|row| Some(&row.entity))),
+        ("metric", column(|row| Some(&row.metric))),
+        ("label", column(|row| row.label.as_deref())),
+        ("description", column(|row| row.description.as_deref())),
+        ("owner", column(|row| row.owner.as_deref())),
+        ("unit", column(|row| row.unit.as_deref())),
+        ("kind", column(|row| Some(row.kind))),
+        ("additivity", column(|row| Some(row.additivity))),
+        ("data_type", text(types.iter().map(|name| Some(name.as_str())))),
+        ("source_table", column(|row| row.source_table.as_deref())),
+        ("expression", column(|row| Some(&row.expression))),
+        ("condition", column(|row| row.condition.as_deref())),
+        ("time", column(|row| row.time.as_deref())),
+        ("dimensions", column(|row| Some(&row.dimensions))),
+        ("columns", column(|row| Some(&row.columns))),
+        ("version", column(|row| row.version.as_deref())),
+        ("definition", column(|row| Some(&row.definition))),
+    ])
 }
 
 fn sources(catalog: &GovernedCatalog) -> Result<RecordBatch, EngineError> {

@@ -15,6 +15,7 @@ use super::bounded_allocation::{BoundedAllocation, Growth};
 use crate::evaluate::bounded_gathering::BoundedGathering;
 use crate::evaluate::calendar_trunc::CalendarTrunc;
 use crate::evaluate::checked_sum::CheckedSum;
+use crate::metrics::measure::measure;
 
 /// Never registered: they tell of files, physical rows, a source's metadata or the server.
 const REFUSED: &[&str] = &[
@@ -98,6 +99,7 @@ pub(crate) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
             "array_agg" | "string_agg" => BoundedGathering::wrap(function),
             _ => function,
         })
+        .chain([measure()])
         .collect()
 }
 

@@ -39,7 +39,8 @@ impl Explain {
     }
 }
 
-async fn last_column(mut rows: Rows) -> Result<String, Failure> {
+/// The last column of all rows, a line each.
+pub async fn last_column(mut rows: Rows) -> Result<String, Failure> {
     let mut text = String::new();
     while let Some(batch) = rows.next().await {
         for value in batch?

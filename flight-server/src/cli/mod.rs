@@ -15,6 +15,7 @@ mod failure;
 mod hash_password;
 mod local;
 mod logging;
+mod metric;
 mod output;
 mod policy;
 mod project;
@@ -63,6 +64,8 @@ enum Command {
     Sql(sql::Sql),
     /// Show how a statement would run: what each source does, what stays local
     Explain(explain::Explain),
+    /// List metrics, show what they mean, and ask for their values
+    Metric(metric::Metric),
     /// Explain what policies mean, test them, and simulate a change of them
     Policy(policy::Policy),
     /// Verify the audit log's chain, or show its newest records
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => runtime.block_on(command.run()),
         Command::Sql(command) => command.run(&runtime),
         Command::Explain(command) => runtime.block_on(command.run()),
+        Command::Metric(command) => runtime.block_on(command.run()),
         Command::Policy(command) => runtime.block_on(command.run()),
         Command::Audit(command) => runtime.block_on(command.run()),
         Command::HashPassword(command) => command.run(),

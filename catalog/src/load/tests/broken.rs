@@ -258,7 +258,7 @@ fn bombs_are_refused() {
 #[test]
 fn what_a_later_version_brings_is_refused_by_name() {
     let text = format!(
-        "{HEAD}metrics: {{ m: {{ expr: count(*) }} }}\nauth: {{ jwt: {{ issuer: x }} }}\nentities: {{ c: {{ table: s.t, key: id, identity: x }} }}\n"
+        "{HEAD}tags: {{ m: {{ expr: n > 1 }} }}\nauth: {{ jwt: {{ issuer: x }} }}\nentities: {{ c: {{ table: s.t, key: id, identity: x }} }}\n"
     );
     let (_, rendered) = check(
         &[("caliber.yaml", &text)],
@@ -270,7 +270,7 @@ fn what_a_later_version_brings_is_refused_by_name() {
         ],
     );
     assert!(
-        rendered.contains("`metrics` is not supported by this version"),
+        rendered.contains("`tags` is not supported by this version"),
         "{rendered}"
     );
 }

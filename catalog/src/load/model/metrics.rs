@@ -1,0 +1,202 @@
+//! `metrics`.
+//!
+//! Owns: metrics as written; the words of `semi_additive`. Never: a metric's SQL, or its columns, which need the sources.
+
+use std::collections::BTreeMap;
+
+use super::Scope;
+use crate::diagnostic::{Code, Diagnostic, Place};
+use crate::load::node::Key;
+use crate::load::scalar;
+use crate::load::value::{Fields, Text};
+use crate::metric::{BaseMetric, Metric, Missing, Pick, SemiAdditive};
+
+pub(super) fn metric(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Option<Metric> {
+    let expr = fields.text("expr")?.sql();
+    let base = match fields.text("table") {
+        Some(text) => Some(base(text, fields, scope)?),
+        None => {
+            needs_table(fields, scope);
+            None
+        }
+    };
+    Some(Metric {
+        name: key.text.clone(),
+        label: fields.label("label"),
+        description: fields.string("description"),
+        owner: fields.string("owner"),
+        version: fields.string("version"),
+        unit: fields.string("unit"),
+        expr,
+        base,
+        place: key.place.clone(),
+    })
+}
+
+/// Two metrics whose names differ in case only cannot be told apart in SQL.
+pub(super) fn report_case_variants(metrics: &BTreeMap<String, Metric>, scope: &mut Scope<'_>) {
+    let mut seen: BTreeMap<String, &Metric> = BTreeMap::new();
+    for metric in metrics.values() {
+        if let Some(first) = seen.insert(metric.name.to_lowercase(), metric) {
+            scope.add(
+                Diagnostic::error(
+                    Code::PRJ006,
+                    format!("`{}` and `{}` differ in case only", first.name, metric.name),
+                )
+                .at(metric.place.clone())
+                .related(first.place.clone(), "the other one")
+                .help("give one of the two another name"),
+            );
+        }
+    }
+}
+
+/// What only a metric with a table may say.
+fn needs_table(fields: &Fields, scope: &mut Scope<'_>) {
+    for name in ["where", "time"] {
+        if let Some(text) = fields.text(name) {
+            without_table(name, &text.place, scope);
+        }
+    }
+    if let Some(first) = fields.texts("dimensions").next() {
+        without_table("dimensions", &first.place, scope);
+    }
+    if let Some(pick) = fields.fields("semi_additive").and_then(|semi| semi.text("pick")) {
+        without_table("semi_additive", &pick.place, scope);
+    }
+}
+
+fn without_table(name: &str, place: &Place, scope: &mut Scope<'_>) {
+    scope.add(
+        Diagnostic::error(Code::PRJ021, format!("`{name}` of a metric that has no `table`"))
+            .at(place.clone())
+            .help("a metric over other metrics takes theirs; add `table`, or take this out"),
+    );
+}
+
+fn base(table: &Text, fields: &Fields, scope: &mut Scope<'_>) -> Option<BaseMetric> {
+    let name = scalar::table(&table.text).ok()?;
+    scope.known_source(&name, &table.place);
+    let time = fields.text("time").map(placed);
+    let semi_additive = match fields.fields("semi_additive") {
+        Some(semi) => {
+            let semi = semi_additive(semi, scope)?;
+            if time.is_none() {
+                let finding = Diagnostic::error(Code::PRJ021, "a semi-additive metric needs `time`");
+                scope.add(
+                    finding
+                        .at(semi.place.clone())
+                        .help("name the column that says when a row's value held"),
+                );
+            }
+            Some(semi)
+        }
+        None => None,
+    };
+    Some(BaseMetric {
+        table: name,
+        condition: fields.text("where").map(Text::sql),
+        time,
+        dimensions: fields.texts("dimensions").map(placed).collect(),
+        semi_additive,
+        table_place: table.place.clone(),
+    })
+}
+
+fn placed(text: &Text) -> (String, Place) {
+    (text.text.clone(), text.place.clone())
+}
+
+fn semi_additive(fields: &Fields, scope: &mut Scope<'_>) -> Option<SemiAdditive> {
+    let pick_text = fields.text("pick")?;
+    let place = pick_text.place.clone();
+    let pick = match pick_text.text.as_str() {
+        "last" => Pick::Last,
+        "first" => Pick::First,
+        "min" => Pick::Min,
+        "max" => Pick::Max,
+        "average" => Pick::Average,
+        other => {
+            unsupported(scope, &format!("`pick: {other}`"), &place);
+            return None;
+        }
+    };
+    let missing = match fields.text("missing") {
+        Some(text) => missing(text, scope)?,
+        None => Missing::Strict,
+    };
+    let closed = match fields.text("closed") {
+        Some(text) => Some(closed(text, scope)?),
+        None => None,
+    };
+    let order: Vec<_> = fields.texts("order").map(placed).collect();
+    if !matches!(pick, Pick::Last | Pick::First)
+        && (missing != Missing::Strict || closed.is_some() || !order.is_empty())
+    {
+        let text = "`missing`, `closed` or `order` with a `pick` other than `last` and `first`";
+        unsupported(scope, text, &place);
+        return None;
+    }
+    if pick == Pick::First && missing != Missing::Strict {
+        unsupported(scope, "`missing: carry` with `pick: first`", &place);
+        return None;
+    }
+    Some(SemiAdditive {
+        per: fields.texts("per").map(placed).collect(),
+        pick,
+        order,
+        missing,
+        closed,
+        place,
+    })
+}
+
+fn unsupported(scope: &mut Scope<'_>, what: &str, place: &Place) {
+    scope.add(
+        Diagnostic::error(Code::PRJ017, format!("{what} is not supported by this version"))
+            .at(place.clone())
+            .help("take it out until a later version"),
+    );
+}
+
+fn missing(text: &Text, scope: &mut Scope<'_>) -> Option<Missing> {
+    let said = text.text.trim();
+    let days = said
+        .strip_prefix("carry(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .map(str::trim)
+        .and_then(|inside| inside.strip_suffix("days").or_else(|| inside.strip_suffix("day")))
+        .and_then(|number| number.trim().parse::<u32>().ok())
+        .filter(|days| (1..=36_600).contains(days));
+    match (said, days) {
+        ("strict", _) => Some(Missing::Strict),
+        ("carry", _) => Some(Missing::Carry),
+        (_, Some(days)) => Some(Missing::CarryDays(days)),
+        _ => {
+            wrong_words(scope, text, "write `strict`, `carry` or `carry(N days)`");
+            None
+        }
+    }
+}
+
+fn closed(text: &Text, scope: &mut Scope<'_>) -> Option<(String, Place)> {
+    let column = text
+        .text
+        .trim()
+        .strip_prefix("zero_from(")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .map(str::trim)
+        .filter(|column| !column.is_empty());
+    if column.is_none() {
+        wrong_words(scope, text, "write `zero_from(COLUMN)`");
+    }
+    column.map(|column| (column.to_owned(), text.place.clone()))
+}
+
+fn wrong_words(scope: &mut Scope<'_>, text: &Text, help: &str) {
+    scope.add(
+        Diagnostic::error(Code::PRJ004, format!("`{}` cannot stand here", text.raw))
+            .at(text.place.clone())
+            .help(help),
+    );
+}

@@ -1,0 +1,114 @@
+//! What follows from a definition: the type of its values, the hash of its meaning, the names it takes.
+//!
+//! Owns: when two definitions mean the same. Never: reads SQL.
+
+use arrow::datatypes::DataType;
+use caliber_catalog::diagnostic::{Code, Diagnostic, Place};
+use caliber_catalog::metric::{Metric, Pick};
+use caliber_catalog::project::{Entity, HoldingRule};
+use datafusion::common::DFSchema;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::ExprSchemable;
+
+use super::definition::{Base, MetricSet};
+use super::metric_sql::Aggregate;
+use super::metric_view::METRIC_TIME;
+use super::plan_parts::{aggregate, one};
+use crate::EngineError;
+use crate::expand::entity_view::coerced;
+
+/// Metrics and dimensions whose names the view has already.
+pub(super) fn clashes(entity: &Entity, set: &MetricSet) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    let own = |name: &str| {
+        name.eq_ignore_ascii_case(METRIC_TIME)
+            || name.eq_ignore_ascii_case(&entity.key)
+            || entity.attributes.iter().any(|one| one.name.eq_ignore_ascii_case(name))
+    };
+    for defined in set.values() {
+        let metric = &defined.metric;
+        if own(&metric.name) {
+            findings.push(clash(&metric.name, &entity.name, &metric.place));
+        }
+        for (dimension, place) in metric.base.iter().flat_map(|base| &base.dimensions) {
+            if own(dimension) || set.keys().any(|name| name.eq_ignore_ascii_case(dimension)) {
+                findings.push(clash(dimension, &entity.name, place));
+            }
+        }
+    }
+    findings
+}
+
+fn clash(name: &str, entity: &str, place: &Place) -> Diagnostic {
+    Diagnostic::error(
+        Code::PRJ006,
+        format!("`unified.{entity}_metrics` has a column `{name}` already"),
+    )
+    .at(place.clone())
+    .help(
+        "its columns are the entity's key and attributes, `metric_time`, dimensions and metrics: give it another name",
+    )
+}
+
+/// The type of a metric's values, however it is grouped.
+pub(super) fn type_of(state: &SessionState, base: &Base, raw: &DFSchema) -> Result<DataType, EngineError> {
+    let name = match base.function {
+        Aggregate::Sum => "sum",
+        Aggregate::Min => "min",
+        Aggregate::Max => "max",
+        Aggregate::Average => "avg",
+        Aggregate::Count | Aggregate::CountDistinct | Aggregate::CountEntity | Aggregate::ApproxDistinct => {
+            // A share of a row is counted as such.
+            return Ok(match (base.function, base.rule()) {
+                (Aggregate::Count, Some(HoldingRule::EqualShare)) => DataType::Float64,
+                _ => DataType::Int64,
+            });
+        }
+    };
+    let argument = base.argument.clone().unwrap_or_else(one);
+    let call = coerced(state, aggregate(state, name, argument, false)?, raw)?;
+    let data_type = call.get_type(raw)?;
+    let shared = base.rule() == Some(HoldingRule::EqualShare);
+    let averages_floats = base
+        .balance
+        .as_ref()
+        .is_some_and(|balance| balance.pick == Pick::Average);
+    Ok(match base.function {
+        Aggregate::Sum | Aggregate::Average if shared => DataType::Float64,
+        _ if averages_floats => DataType::Float64,
+        _ => data_type,
+    })
+}
+
+/// The hash of what a base metric means: not of its label, owner or place.
+pub(super) fn base_version(metric: &Metric, base: &Base) -> String {
+    let written = metric.base.as_ref();
+    let text = |sql: Option<&caliber_catalog::grant::SqlText>| sql.map(|sql| sql.text.clone()).unwrap_or_default();
+    let steps = base.path.steps.iter().map(|step| {
+        let condition = text(step.condition.as_ref());
+        format!("{}={}.{} {condition}", step.column, step.table, step.key)
+    });
+    let balance = base.balance.as_ref().map(|balance| {
+        let names = |list: &[(String, Place)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>().join(",");
+        format!(
+            "per {} {:?} by {} {:?} closed {}",
+            names(&balance.per),
+            balance.pick,
+            names(&balance.order),
+            balance.missing,
+            balance.closed.as_ref().map_or("", |(name, _)| name.as_str()),
+        )
+    });
+    let mut parts = vec![
+        "base".to_owned(),
+        base.table.to_string(),
+        metric.expr.text.clone(),
+        text(written.and_then(|base| base.condition.as_ref())),
+        base.time.clone().unwrap_or_default(),
+        base.dimensions.join(","),
+        balance.unwrap_or_default(),
+        format!("{:?}", base.path.held),
+    ];
+    parts.extend(steps);
+    caliber_catalog::digest_of(parts.iter().map(String::as_str))
+}

@@ -1,0 +1,307 @@
+//! The wrong numbers that others gave without an error, each a test.
+//!
+//! Owns: one small case each, with the figures counted by hand beside it. Never: a random query (`oracle`).
+
+use anyhow::{Result, ensure};
+
+use super::world::{Data, METRICS, World, all_of_it};
+
+/// One customer with one account.
+fn one_account() -> Data {
+    Data {
+        customers: vec![(1, Some("north"), "F")],
+        holders: vec![(10, 1, true)],
+        ..Data::default()
+    }
+}
+
+async fn world(data: &Data) -> Result<World> {
+    World::open(data, "primary_holder", METRICS).await
+}
+
+#[tokio::test]
+async fn a_fan_out_gives_10_and_not_40() -> Result<()> {
+    let mut data = one_account();
+    data.loans = vec![(Some(10), Some("2023-01-01"), 10, "A")];
+    data.balances = ["01", "02", "03", "04"].map(|_| (10, "2023-01-05", 7, None)).to_vec();
+    let sql = "SELECT region, MEASURE(loan_amount), MEASURE(carried) FROM unified.customer_metrics GROUP BY region";
+    ensure!(world(&data).await?.rows("auditor", sql).await? == [["north", "10", "7"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_filter_of_one_metric_does_not_leak_into_another() -> Result<()> {
+    let mut data = one_account();
+    data.loans = vec![
+        (Some(10), Some("2023-01-01"), 10, "A"),
+        (Some(10), Some("2023-01-31"), 5, "B"),
+    ];
+    data.balances = vec![(10, "2023-01-01", 1, None), (10, "2023-01-31", 2, None)];
+    let world = world(&data).await?;
+    // A pick at the end of the month leaves the loans of its first day where they are.
+    let sql = "SELECT MEASURE(loan_amount), MEASURE(bad_amount), MEASURE(strict), MEASURE(loan_amount) FILTER (WHERE sex = 'M') \
+               FROM unified.customer_metrics GROUP BY date_trunc('month', metric_time)";
+    ensure!(world.rows("auditor", sql).await? == [["15", "5", "2", "0"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_average_is_not_one_of_averages() -> Result<()> {
+    let mut data = one_account();
+    data.loans = vec![
+        (Some(10), Some("2023-01-01"), 1, "B"),
+        (Some(10), Some("2023-02-01"), 4, "A"),
+        (Some(10), Some("2023-02-02"), 4, "A"),
+        (None, Some("2023-02-03"), 7, "A"),
+    ];
+    // 16 / 4, and not the mean of 3 and 7, nor of 1 and 5; 1 / 16 alike.
+    let sql = "SELECT MEASURE(mean), MEASURE(bad_rate) FROM unified.customer_metrics";
+    ensure!(world(&data).await?.rows("auditor", sql).await? == [["4.0", "0.0625"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_left_join_stays_one_under_a_policy() -> Result<()> {
+    let mut data = one_account();
+    data.loans = vec![
+        (Some(10), Some("2023-01-01"), 10, "A"),
+        (Some(15), Some("2023-01-01"), 3, "A"),
+    ];
+    let world = world(&data).await?;
+    // The loan of an account that nobody holds is in the total, and in the group of no region.
+    let total = "SELECT MEASURE(loan_amount) FROM unified.customer_metrics";
+    ensure!(world.rows("auditor", total).await? == [["13"]]);
+    ensure!(world.rows("branch", total).await? == [["10"]]);
+    let grouped = "SELECT region, MEASURE(loan_amount) FROM unified.customer_metrics GROUP BY region";
+    ensure!(world.rows("auditor", grouped).await? == [["NULL", "3"], ["north", "10"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lower_bound_chooses_what_is_shown_and_not_what_is_carried() -> Result<()> {
+    let mut data = one_account();
+    data.balances = vec![(10, "2023-01-20", 100, None), (11, "2023-02-10", 200, None)];
+    let sql = "SELECT CAST(date_trunc('month', metric_time) AS DATE) AS m, MEASURE(carried), MEASURE(strict) \
+               FROM unified.customer_metrics WHERE metric_time >= DATE '2023-02-01' GROUP BY 1";
+    ensure!(world(&data).await?.rows("auditor", sql).await? == [["2023-02-01", "300", "200"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn groups_that_are_null_meet() -> Result<()> {
+    let mut data = one_account();
+    data.customers = vec![(1, None, "F")];
+    data.loans = vec![(Some(10), Some("2023-01-01"), 10, "A")];
+    data.balances = vec![(10, "2023-01-05", 7, None)];
+    let sql = "SELECT region, MEASURE(loan_amount), MEASURE(carried) FROM unified.customer_metrics GROUP BY region";
+    ensure!(world(&data).await?.rows("auditor", sql).await? == [["NULL", "10", "7"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn leap_days_and_ends_of_months_are_in_their_period() -> Result<()> {
+    let mut data = one_account();
+    let days = ["2024-02-29", "2024-03-31", "2024-04-30"];
+    data.loans = days.map(|day| (Some(10), Some(day), 1, "A")).to_vec();
+    let sql = "SELECT CAST(date_trunc('month', metric_time) AS DATE) AS m, MEASURE(loan_count) FROM unified.customer_metrics GROUP BY 1";
+    let rows = world(&data).await?.rows("auditor", sql).await?;
+    ensure!(
+        rows == [["2024-02-01", "1"], ["2024-03-01", "1"], ["2024-04-01", "1"]],
+        "{rows:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_means_nothing_is_refused_with_a_code() -> Result<()> {
+    let world = world(&all_of_it()).await?;
+    let cases = [
+        ("MET001", "SELECT MEASURE(amount) FROM lend.loan"),
+        ("MET001", "SELECT MEASURE(region) FROM unified.customer_metrics"),
+        ("MET001", "SELECT count(*) FROM unified.customer_metrics"),
+        (
+            "MET001",
+            "SELECT MEASURE(loan_amount) OVER () FROM unified.customer_metrics",
+        ),
+        (
+            "MET001",
+            "SELECT MEASURE(m.loan_amount) FROM unified.customer_metrics m JOIN crm.customer c ON c.id = m.id",
+        ),
+        (
+            "MET001",
+            "SELECT MEASURE(loan_amount) FROM (SELECT * FROM unified.customer_metrics LIMIT 1) AS m",
+        ),
+        (
+            "MET001",
+            "SELECT region, MEASURE(loan_amount) FROM unified.customer_metrics GROUP BY ROLLUP (region)",
+        ),
+        ("MET002", "SELECT count(loan_amount) FROM unified.customer_metrics"),
+        ("MET002", "SELECT sum(bad_rate) FROM unified.customer_metrics"),
+        ("MET002", "SELECT sum(carried) FROM unified.customer_metrics"),
+        ("MET002", "SELECT avg(loan_amount) FROM unified.customer_metrics"),
+        (
+            "MET003",
+            "SELECT status, MEASURE(loan_amount), MEASURE(carried) FROM unified.customer_metrics GROUP BY status",
+        ),
+        (
+            "MET003",
+            "SELECT MEASURE(mean) FROM unified.customer_metrics WHERE status = 'A'",
+        ),
+        ("MET004", "SELECT loan_amount FROM unified.customer_metrics"),
+        (
+            "MET004",
+            "SELECT MEASURE(loan_count) FROM unified.customer_metrics WHERE loan_amount > 5",
+        ),
+        ("MET004", "SELECT metric_time FROM unified.customer_metrics"),
+        (
+            "MET005",
+            "SELECT MEASURE(carried) FROM unified.customer_metrics WHERE extract(year FROM metric_time) = 2023",
+        ),
+        (
+            "MET005",
+            "SELECT MEASURE(carried) FROM unified.customer_metrics GROUP BY extract(month FROM metric_time)",
+        ),
+        ("MET005", "SELECT MEASURE(recent) FROM unified.customer_metrics"),
+    ];
+    for (code, sql) in cases {
+        let refused = world.refused("auditor", sql).await?;
+        ensure!(refused.starts_with(code), "{sql}: {refused}, wanted {code}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_aggregate_that_agrees_is_the_metric() -> Result<()> {
+    let world = world(&all_of_it()).await?;
+    for (plain, metric) in [
+        ("sum(loan_amount)", "loan_amount"),
+        ("SUM(loan_count)", "loan_count"),
+        ("max(biggest)", "biggest"),
+        ("AGG(bad_rate)", "bad_rate"),
+        ("AGGREGATE(carried)", "carried"),
+    ] {
+        let ask = |call: &str| format!("SELECT region, {call} FROM unified.customer_metrics GROUP BY region");
+        let (found, wanted) = (ask(plain), ask(&format!("MEASURE({metric})")));
+        let wanted = world.rows("auditor", &wanted).await?;
+        ensure!(
+            world.rows("auditor", &found).await? == wanted && wanted.len() == 3,
+            "{plain}: {wanted:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_metric_stands_wherever_an_aggregate_does() -> Result<()> {
+    let world = world(&all_of_it()).await?;
+    // By hand: north 100 + 50 + 70 + 20, south 30 + 90 + 11, none 7 + 3 + 13.
+    let all = [["NULL", "23"], ["north", "240"], ["south", "131"]];
+    let view = "unified.customer_metrics";
+    let statements = [
+        format!("SELECT region, MEASURE(loan_amount) FROM {view} GROUP BY region HAVING MEASURE(loan_count) > 0"),
+        format!(
+            "WITH m AS (SELECT * FROM {view}) SELECT r, MEASURE(loan_amount) FROM (SELECT region AS r, loan_amount FROM m) AS x GROUP BY r"
+        ),
+        format!(
+            "SELECT region, sum(a) FROM (SELECT region, sex, MEASURE(loan_amount) AS a FROM {view} GROUP BY 1, 2) AS x GROUP BY region"
+        ),
+        format!(
+            "SELECT region, MEASURE(loan_amount) FROM {view} WHERE region = 'north' GROUP BY region UNION ALL \
+             SELECT region, MEASURE(loan_amount) FROM {view} WHERE region IS NULL OR region = 'south' GROUP BY region"
+        ),
+        format!(
+            "SELECT region, m FROM (SELECT region, MEASURE(loan_amount) AS m FROM {view} GROUP BY region) AS x ORDER BY m"
+        ),
+    ];
+    for sql in statements {
+        let rows = world.rows("auditor", &sql).await?;
+        ensure!(rows == all, "{sql}: {rows:?}");
+    }
+    let ranked = format!("SELECT region, rank() OVER (ORDER BY MEASURE(loan_amount) DESC) FROM {view} GROUP BY region");
+    ensure!(world.rows("auditor", &ranked).await? == [["NULL", "3"], ["north", "1"], ["south", "2"]]);
+    let share = format!(
+        "SELECT id FROM unified.customer_360 WHERE id = (SELECT MEASURE(borrowers) FROM {view} WHERE region = 'north')"
+    );
+    ensure!(world.rows("auditor", &share).await? == [["2"]]);
+    let preview = format!("SELECT * FROM {view} WHERE region = 'north' ORDER BY id LIMIT 1");
+    let row = world.rows("auditor", &preview).await?;
+    ensure!(
+        row.len() == 1 && row[0][0] == "1" && row[0].iter().filter(|value| *value == "NULL").count() == 17,
+        "{row:?}"
+    );
+    ensure!(
+        world
+            .rows("auditor", &format!("SELECT DISTINCT region FROM {view}"))
+            .await?
+            .len()
+            == 3
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_definition_that_cannot_be_computed_is_refused_on_load() -> Result<()> {
+    let balance = |more: &str| {
+        format!(
+            "metrics: {{ m: {{ table: fin.balance, expr: sum(balance), time: day, semi_additive: {{ per: account_id, {more} }} }} }}\n"
+        )
+    };
+    let cases = [
+        (
+            "PRJ021",
+            "metrics: { m: { table: lend.loan, expr: sum(amount) + 1 } }\n".to_owned(),
+        ),
+        (
+            "PRJ021",
+            "metrics: { m: { table: lend.loan, expr: sum(amuont) } }\n".to_owned(),
+        ),
+        (
+            "PRJ021",
+            "metrics: { m: { table: lend.laon, expr: sum(amount) } }\n".to_owned(),
+        ),
+        (
+            "PRJ021",
+            "metrics: { m: { table: lend.loan, expr: sum(amount), where: amount + 1 } }\n".to_owned(),
+        ),
+        (
+            "PRJ021",
+            "metrics: { m: { table: lend.loan, expr: sum(amount), time: status } }\n".to_owned(),
+        ),
+        (
+            "PRJ021",
+            "metrics: { a: { expr: b + 1 }, b: { expr: a + 1 } }\n".to_owned(),
+        ),
+        ("PRJ021", "metrics: { a: { expr: nothing + 1 } }\n".to_owned()),
+        ("PRJ021", balance("pick: last, order: [day]")),
+        (
+            "PRJ021",
+            "metrics: { a: { table: lend.loan, expr: count(*) }, b: { expr: a + 1, time: day } }\n".to_owned(),
+        ),
+        (
+            "PRJ021",
+            "metrics: { m: { table: fin.balance, expr: sum(balance), semi_additive: { per: account_id, pick: max } } }\n".to_owned(),
+        ),
+        ("PRJ004", balance("pick: last, missing: carry(0 days)")),
+        (
+            "PRJ006",
+            "metrics: { region: { table: lend.loan, expr: sum(amount) } }\n".to_owned(),
+        ),
+        ("PRJ017", balance("pick: time_weighted_average")),
+        ("PRJ017", balance("pick: min, missing: carry")),
+        (
+            "PRJ017",
+            "metrics: { m: { table: lend.loan, expr: sum(amount), shift: 1 year } }\n".to_owned(),
+        ),
+        (
+            "PRJ017",
+            "metrics: { m: { table: lend.loan, expr: sum(amount), window: cumulative } }\n".to_owned(),
+        ),
+    ];
+    for (code, metrics) in cases {
+        match World::open(&Data::default(), "primary_holder", &metrics).await {
+            Ok(_) => anyhow::bail!("{metrics} was opened"),
+            Err(error) => ensure!(error.to_string().contains(code), "{metrics}: {error}, wanted {code}"),
+        }
+    }
+    Ok(())
+}
