@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use datafusion::execution::session_state::SessionState;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -35,11 +36,28 @@ pub(crate) async fn physical_plan(state: &SessionState, optimized: &LogicalPlan)
         optimized.clone()
     };
     let counted = spread_literals(absorbed)?;
-    let plan = state.query_planner().create_physical_plan(&counted, state).await?;
+    let planner = state.query_planner();
+    let plan = match planner.create_physical_plan(&counted, state).await {
+        // DataFusion 55 may lose between two rules what is constant, and then finds that a merge of parts is not of the order
+        // asked for (`SanityCheckPlan`). A plan in one piece merges nothing.
+        Err(error) if matches!(error.find_root(), DataFusionError::Plan(_)) => {
+            tracing::debug!(%error, "planned in one piece");
+            planner.create_physical_plan(&counted, &in_one_piece(state)).await?
+        }
+        made => made?,
+    };
     Ok(Executable {
         plan,
         kept: absorber.kept,
     })
+}
+
+/// The same state for plans that are not spread over processors.
+pub(crate) fn in_one_piece(state: &SessionState) -> SessionState {
+    let config = state.config().clone().with_target_partitions(1);
+    SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .build()
 }
 
 /// A plan with open parameters, optimized.

@@ -302,14 +302,6 @@ impl Session {
         Ok(state)
     }
 
-    /// The same state for plans that are not spread over processors.
-    pub(crate) fn in_one_piece(&self, state: &SessionState) -> SessionState {
-        let config = state.config().clone().with_target_partitions(1);
-        SessionStateBuilder::new_from_existing(state.clone())
-            .with_config(config)
-            .build()
-    }
-
     /// The write-ahead record: without it no row leaves.
     fn audit_start(&self, query_id: &str, sql: &str, steps: &Steps) -> Result<AuditStart, EngineError> {
         let planned = &steps.kept.planned;

@@ -18,7 +18,7 @@ use super::plan_template::{PlanTemplate, is_small};
 use super::query_run::QueryRun;
 use crate::EngineError;
 use crate::absorb::absorbed_scan::AbsorbedScanExec;
-use crate::executable::{optimize_open, physical_plan};
+use crate::executable::{in_one_piece, optimize_open, physical_plan};
 use crate::explain::explain_analyzed;
 use crate::govern::enforcement::{Admission, Enforcement};
 use crate::govern::governed_scan::GovernedScanExec;
@@ -124,7 +124,7 @@ impl Steps {
                 if !is_small(&plan)? {
                     return Ok(PlanTemplate::of(plan)?);
                 }
-                let plan = physical_plan(&session.in_one_piece(&state), &optimized).await?.plan;
+                let plan = physical_plan(&in_one_piece(&state), &optimized).await?.plan;
                 Ok(PlanTemplate::of(plan)?)
             });
             // What stands in the way, if it stands in the way of a run too, is told when that one is planned.
