@@ -10,7 +10,7 @@ pub mod proof;
 pub mod python;
 pub mod rows;
 
-use std::path::PathBuf;
+pub use caliber_testkit::checkout as root;
 
 /// The value of a variable that `cargo xtask test` or CI set.
 #[expect(
@@ -25,11 +25,4 @@ pub fn variable(name: &str) -> Option<String> {
 #[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 pub fn skipped(what: &str, why: &str) {
     eprintln!("skipped {what}: {why}");
-}
-
-/// The checkout.
-pub fn root() -> PathBuf {
-    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    root.pop();
-    root
 }

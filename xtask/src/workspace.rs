@@ -54,9 +54,11 @@ impl TextFile {
 }
 
 impl Workspace {
-    /// Reads the checkout that this program was built from.
+    /// Reads the checkout that cargo runs us in. It may not be the one that we were built from: checkouts that share a
+    /// target folder share this program.
     pub fn open() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        let package = run::variable("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned());
+        let root = Path::new(&package)
             .parent()
             .context("xtask has no parent folder")?
             .to_owned();

@@ -3,6 +3,7 @@
 mod broken;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
@@ -362,13 +363,24 @@ fn keys_in_schema(node: &node::Node, schema: &serde_json::Value, seen: &mut usiz
     }
 }
 
+/// Where the bank's project is, if it is there: beside the checkout that cargo tests, which need not be the one that
+/// this was built from.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a test this way where its package is"
+)]
+pub(crate) fn bank_project() -> PathBuf {
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    PathBuf::from(package).join("../../shared/bank/project")
+}
+
 #[test]
 fn the_schema_knows_every_key_of_a_whole_project() {
     let schema: serde_json::Value = serde_json::from_str(&json_schema(&KINDS)).unwrap();
     assert_eq!(schema.pointer("/properties/version/const"), Some(&1.into()));
     assert!(schema.pointer("/properties/metrics").is_some());
     assert!(schema.pointer("/properties/tags").is_none());
-    let bank = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/bank/project");
+    let bank = bank_project();
     if !bank.exists() {
         println!("skipped: {} is not there", bank.display());
         return;

@@ -3,7 +3,6 @@
 mod random;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
@@ -13,7 +12,7 @@ use crate::date::Date;
 use crate::diagnostic::{Severity, render};
 use crate::grant::{KeyStep, PolicyGrant, RowFilter, SqlText};
 use crate::load::load;
-use crate::load::tests::{KINDS, Variables};
+use crate::load::tests::{KINDS, Variables, bank_project};
 use crate::principal::Principal;
 use crate::source_schema::{ForeignKey, RemoteColumn};
 
@@ -123,7 +122,7 @@ fn bank_schemas() -> Schemas {
 
 /// The bank's project, unless it is not beside the checkout.
 fn bank() -> Option<Arc<Project>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/bank/project");
+    let folder = bank_project();
     if !folder.exists() {
         println!("skipped: {} is not there", folder.display());
         return None;

@@ -29,7 +29,7 @@ pub struct Bank {
 /// The bank, loaded once for the process; `None`, with a note, where its data is absent.
 pub async fn bank() -> Result<Option<&'static Bank>> {
     static BANK: OnceCell<Bank> = OnceCell::const_new();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/bank");
+    let folder = crate::checkout().join("../shared/bank");
     if !folder.join("settlement.sql.gz").exists() {
         note_absence(&folder);
         return Ok(None);

@@ -6,6 +6,7 @@
 
 mod authority;
 mod bank;
+mod checkout;
 pub mod conformance;
 mod mariadb;
 mod postgres;
@@ -15,6 +16,7 @@ pub mod torture;
 
 pub use authority::{Authority, Identity};
 pub use bank::{Bank, bank};
+pub use checkout::checkout;
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use proxy::{Fault, Proxy, Rule, Toward};

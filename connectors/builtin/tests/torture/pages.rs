@@ -5,7 +5,6 @@
 //! With `CALIBER_WRITE_PAGES=1` the pages are written; without, they are compared.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -165,7 +164,7 @@ fn refused(torture: &Torture) -> String {
 /// Compares what stands between the marks of `page` with `wanted`, or writes it there.
 #[expect(clippy::disallowed_methods, reason = "of a test, not of a product's configuration")]
 fn check(kind: &str, wanted: &[(&str, String)]) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/connectors/{kind}.md"));
+    let path = caliber_testkit::checkout().join(format!("docs/connectors/{kind}.md"));
     let page = std::fs::read_to_string(&path).expect("a page for each connector");
     let mut fresh = page.clone();
     for (name, text) in wanted {
