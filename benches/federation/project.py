@@ -72,6 +72,30 @@ def write(folder, data, postgres_port, mariadb_port, third, caliber):
         "policies": {"analysts read everything": {"roles": ["analyst"], "tables": ["*"]}},
         "users": {USER: {"password": hashed, "roles": ["analyst"]}},
     }
+    return save(folder, text)
+
+
+def write_wide(folder, data, postgres_port, mariadb_port, kind, connections):
+    """Writes a project of one source, the database of `kind` that holds the wide table."""
+    login = f"caliber:{data.password}@127.0.0.1"
+    source = {
+        "postgres": {"url": f"postgres://{login}:{postgres_port}/wide", "tls": "disable"},
+        "mysql": {"url": f"mysql://{login}:{mariadb_port}/wide", "tls": "disable"},
+        "sqlite": {"path": str(data.wide)},
+    }[kind]
+    limits = {"connections": connections, "timeout": "600s"}
+    text = {
+        "version": 1,
+        "name": "transfer",
+        "server": {"limits": LIMITS},
+        "sources": {kind: {"connector": kind, **source, "limits": limits}},
+        "policies": {"analysts read everything": {"roles": ["analyst"], "tables": ["*"]}},
+        "users": {USER: {"roles": ["analyst"]}},
+    }
+    return save(folder, text)
+
+
+def save(folder, text):
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "caliber.yaml"
     file.touch(mode=0o600)

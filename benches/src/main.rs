@@ -1,9 +1,10 @@
-//! What Caliber costs, measured in this process. `cargo xtask bench --vs duckdb` runs the second and the third, beside the
+//! What Caliber costs, measured in this process. `cargo xtask bench --vs duckdb` runs all but the first, beside the
 //! scripts of `federation/`.
 //!
 //!     caliber-benches [bank [CUSTOMERS [ROUNDS]]]              governance and pushdown on the demo bank
 //!     caliber-benches receipts PROJECT USER                    what sources sent for each statement
 //!     caliber-benches parquet PROJECT USER FOLDER ROUNDS       Parquet files, against plain DataFusion
+//!     caliber-benches transfer PROJECT USER SQL                one statement's rows into Arrow batches
 //!
 //! Owns: the words of the command line. Never: a measurement.
 
@@ -11,6 +12,7 @@ mod bank;
 mod parquet;
 mod project;
 mod receipts;
+mod transfer;
 
 use std::path::Path;
 
@@ -26,10 +28,11 @@ async fn main() -> Result<()> {
             let rounds = rounds.parse().context("ROUNDS is a number")?;
             parquet::parquet(Path::new(project), user, Path::new(folder), rounds).await
         }
+        ["transfer", project, user, sql] => transfer::transfer(Path::new(project), user, sql).await,
         ["bank", rest @ ..] => bank::bank(rest).await,
         rest if rest.iter().all(|word| word.parse::<u32>().is_ok()) => bank::bank(rest).await,
         _ => bail!(
-            "caliber-benches [bank [CUSTOMERS [ROUNDS]]] | receipts PROJECT USER | parquet PROJECT USER FOLDER ROUNDS"
+            "caliber-benches [bank [CUSTOMERS [ROUNDS]]] | receipts PROJECT USER | parquet PROJECT USER FOLDER ROUNDS | transfer PROJECT USER SQL"
         ),
     }
 }

@@ -3,4 +3,4 @@
 Owns: their order. Never: a clock.
 """
 
-NAMES = ("tpch", "lookup", "segment", "single", "bulk", "parquet", "memory")
+NAMES = ("tpch", "lookup", "segment", "single", "bulk", "parquet", "memory", "transfer")

@@ -3,8 +3,8 @@
 //! Owns: who may try to connect, and when. Never: a connection.
 //!
 //! While nothing is known to be wrong, everybody connects at once. Once a connection broke or could not be opened,
-//! attempts are made one after the other, at most two within a second, until one succeeds; who may not try is told so
-//! at once.
+//! attempts are made one after the other, at most two within a second, those made just before included, until one
+//! succeeds. Who may not try is told so at once, or waits for what others find out while none of them has yet.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,9 @@ const ATTEMPTS_MAX: usize = 2;
 /// See `ATTEMPTS_MAX`.
 const WINDOW: Duration = Duration::from_secs(1);
 /// The longest an attempt waits for the one before it.
-const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+const TURN_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How often who waits looks whether those before found something out.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The breaker of one source.
 #[derive(Default)]
@@ -32,7 +34,7 @@ struct State {
     is_doubted: bool,
     /// Attempts that failed since.
     failures: usize,
-    /// When the last attempts of a doubted source were made, oldest first.
+    /// When the last attempts since then were made, oldest first.
     attempts: [Option<Instant>; ATTEMPTS_MAX],
 }
 
@@ -55,11 +57,15 @@ impl Breaker {
 
     /// Leave to connect.
     pub async fn attempt(&self) -> Result<Attempt<'_>, Open> {
-        if !self.state.lock().is_doubted {
-            return Ok(Attempt {
-                breaker: self,
-                turn: None,
-            });
+        {
+            let mut state = self.state.lock();
+            if !state.is_doubted {
+                state.attempted(Instant::now());
+                return Ok(Attempt {
+                    breaker: self,
+                    turn: None,
+                });
+            }
         }
         let turn = if self.is_open() {
             self.turn.try_lock().map_err(|_| Open)?
@@ -67,24 +73,40 @@ impl Breaker {
             let turn = tokio::time::timeout(TURN_TIMEOUT, self.turn.lock()).await;
             turn.map_err(|_| Open)?
         };
-        let mut state = self.state.lock();
-        if state.is_doubted {
-            let now = Instant::now();
-            if state.attempts[0].is_some_and(|earlier| now.duration_since(earlier) < WINDOW) {
-                return Err(Open);
-            }
-            state.attempts.rotate_left(1);
-            state.attempts[ATTEMPTS_MAX - 1] = Some(now);
+        while !self.may_begin()? {
+            tokio::time::sleep(LOOK).await;
         }
-        drop(state);
         Ok(Attempt {
             breaker: self,
             turn: Some(turn),
         })
     }
 
+    /// Whether whose turn it is begins now; otherwise he waits.
+    fn may_begin(&self) -> Result<bool, Open> {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let is_early = |earlier: Instant| now.duration_since(earlier) < WINDOW;
+        if state.is_doubted && state.attempts[0].is_some_and(is_early) {
+            return if state.failures >= ATTEMPTS_MAX {
+                Err(Open)
+            } else {
+                Ok(false)
+            };
+        }
+        state.attempted(now);
+        Ok(true)
+    }
+
     fn is_open(&self) -> bool {
         self.state.lock().failures >= ATTEMPTS_MAX
+    }
+}
+
+impl State {
+    fn attempted(&mut self, now: Instant) {
+        self.attempts.rotate_left(1);
+        self.attempts[ATTEMPTS_MAX - 1] = Some(now);
     }
 }
 
@@ -162,6 +184,42 @@ mod tests {
             breaker.attempt().await,
         );
         assert!(healthy.0.is_ok() && healthy.1.is_ok() && healthy.2.is_ok());
+    }
+
+    /// Two were on their way when the source went: a third is one too many.
+    #[tokio::test]
+    async fn attempts_made_just_before_count() {
+        let breaker = Breaker::default();
+        let under_way = (
+            breaker.attempt().await.expect("leave"),
+            breaker.attempt().await.expect("leave"),
+        );
+        let begun = Instant::now();
+        breaker.lost();
+        let (third, ()) = tokio::join!(breaker.attempt(), async {
+            tokio::time::sleep(WINDOW / 10).await;
+            under_way.0.failed();
+            under_way.1.failed();
+        });
+        assert!(third.is_err() && begun.elapsed() < WINDOW / 2);
+        tokio::time::sleep(WINDOW).await;
+        assert!(breaker.attempt().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_attempts_are_under_way_waits_for_what_they_find() {
+        let breaker = Breaker::default();
+        let under_way = (
+            breaker.attempt().await.expect("leave"),
+            breaker.attempt().await.expect("leave"),
+        );
+        let begun = Instant::now();
+        breaker.lost();
+        let (third, ()) = tokio::join!(breaker.attempt(), async {
+            tokio::time::sleep(WINDOW / 10).await;
+            under_way.0.succeeded();
+        });
+        assert!(third.is_ok() && begun.elapsed() < WINDOW / 2);
     }
 
     #[tokio::test]

@@ -284,6 +284,8 @@ impl<C: Connect> Drop for Lease<C> {
                     opened,
                     since: Instant::now(),
                 });
+            } else if pool.connect.is_closed(&connection) {
+                pool.breaker.lost();
             }
             drop(permit);
         });
