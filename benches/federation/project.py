@@ -45,9 +45,6 @@ def write(folder, data, postgres_port, mariadb_port, third, caliber):
     third_source = (
         {"connector": "sqlite", "path": str(data.sqlite)} if third == "sqlite" else source_of_files(data, of_department(SUPPLY))
     )
-    hashed = subprocess.run(
-        [caliber, "hash-password"], input=data.password, capture_output=True, text=True, check=True
-    ).stdout.strip()
     text = {
         "version": 1,
         "name": "bench",
@@ -70,12 +67,12 @@ def write(folder, data, postgres_port, mariadb_port, third, caliber):
         },
         "tables": {table: {"references": columns} for table, columns in REFERENCES.items()},
         "policies": {"analysts read everything": {"roles": ["analyst"], "tables": ["*"]}},
-        "users": {USER: {"password": hashed, "roles": ["analyst"]}},
+        "users": users(data, caliber),
     }
     return save(folder, text)
 
 
-def write_wide(folder, data, postgres_port, mariadb_port, kind, connections):
+def write_wide(folder, data, postgres_port, mariadb_port, kind, connections, caliber):
     """Writes a project of one source, the database of `kind` that holds the wide table."""
     login = f"caliber:{data.password}@127.0.0.1"
     source = {
@@ -90,12 +87,19 @@ def write_wide(folder, data, postgres_port, mariadb_port, kind, connections):
         "server": {"limits": LIMITS},
         "sources": {kind: {"connector": kind, **source, "limits": limits}},
         "policies": {"analysts read everything": {"roles": ["analyst"], "tables": ["*"]}},
-        "users": {USER: {"roles": ["analyst"]}},
+        "users": users(data, caliber),
     }
     return save(folder, text)
 
 
+def users(data, caliber):
+    """The one user."""
+    asked = subprocess.run([caliber, "hash-password"], input=data.password, capture_output=True, text=True, check=True)
+    return {USER: {"password": asked.stdout.strip(), "roles": ["analyst"]}}
+
+
 def save(folder, text):
+    """Writes `text` where only its owner reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "caliber.yaml"
     file.touch(mode=0o600)

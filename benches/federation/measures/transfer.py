@@ -92,5 +92,6 @@ def by_caliber(bench, kind, mode):
     """The engine in a process of its own, over a project of this one source."""
     folder = bench.folder / f"transfer-{kind}-{mode}"
     if not folder.exists():
-        project.write_wide(folder, bench.data, bench.postgres.port, bench.mariadb.port, kind, CONNECTIONS[mode])
+        ports = bench.postgres.port, bench.mariadb.port
+        project.write_wide(folder, bench.data, *ports, kind, CONNECTIONS[mode], bench.options.caliber)
     return [bench.options.benches, "transfer", folder, project.USER, f"SELECT * FROM {kind}.{wide.TABLE}"]
