@@ -31,7 +31,7 @@ use crate::evaluate::forget_constants::ForgetConstantsExec;
 use crate::govern::governed_scan::GovernedScanExec;
 
 /// Files are read in this process: keys save it row groups where they are few, and cost more than the join where they are not.
-const KEYS_FOR_FILES_MAX: f64 = 100.0;
+const KEYS_FOR_FILES_MAX: usize = 100;
 
 /// Whether sources do what they can. In the session's configuration, for rules.
 pub(crate) struct Pushdown(pub bool);
@@ -116,18 +116,23 @@ fn find_join(plan: &Arc<dyn ExecutionPlan>) -> Option<&HashJoinExec> {
     }
 }
 
-/// Whether rows of the right side without a partner are of no consequence, and the left side is the smaller.
+/// Whether rows of the right side without a partner are of no consequence.
 fn is_bindable(join: &HashJoinExec) -> bool {
     let drops = matches!(
         join.join_type,
-        JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark
+        JoinType::Inner
+            | JoinType::Left
+            | JoinType::LeftSemi
+            | JoinType::LeftAnti
+            | JoinType::LeftMark
+            | JoinType::RightSemi
     );
     drops && join.null_equality == NullEquality::NullEqualsNothing && !join.null_aware
 }
 
 /// How many scans of the right side would be sent keys.
 fn places(join: &HashJoinExec) -> usize {
-    let few = rows(&join.left);
+    let few = Few::of(&join.left);
     join.on
         .iter()
         .filter(|(left, right)| {
@@ -146,7 +151,7 @@ fn is_key(join: &HashJoinExec, key: &Arc<dyn PhysicalExpr>) -> bool {
 
 /// The join with its left side gathered and its right side's scans waiting for the keys; `None` where no scan takes any.
 fn bound(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let few = rows(&join.left);
+    let few = Few::of(&join.left);
     let keys: Vec<Arc<dyn PhysicalExpr>> = join.on.iter().map(|(left, _)| Arc::clone(left)).collect();
     let gathering = Arc::new(Gathering::new(Arc::clone(&join.left), keys));
     let mut right = Arc::clone(&join.right);
@@ -161,6 +166,7 @@ fn bound(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
                 key: at,
                 column,
                 rows: rows(scan),
+                most: keys_max(scan),
             };
             Ok(with_binding(scan, binding))
         };
@@ -187,6 +193,66 @@ fn with_binding(scan: &Arc<dyn ExecutionPlan>, binding: Binding) -> Arc<dyn Exec
     }
 }
 
+/// The most keys that a scan is sent.
+fn keys_max(scan: &Arc<dyn ExecutionPlan>) -> usize {
+    let governed = scan.downcast_ref::<GovernedScanExec>();
+    if governed.is_some_and(GovernedScanExec::is_read_here) {
+        KEYS_FOR_FILES_MAX
+    } else {
+        KEYS_MAX
+    }
+}
+
+/// How few the keys of a side are.
+#[derive(Clone, Copy)]
+struct Few {
+    rows: f64,
+    /// The groups that a HAVING leaves: one in three by the guess, often one in thousands.
+    is_guess: bool,
+}
+
+impl Few {
+    fn of(side: &Arc<dyn ExecutionPlan>) -> Self {
+        Self {
+            rows: rows(side),
+            is_guess: is_some_groups(side),
+        }
+    }
+}
+
+/// Whether a plan is groups, and not all of them.
+fn is_some_groups(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let is_filter = plan.downcast_ref::<FilterExec>().is_some();
+    match plan.children().as_slice() {
+        [child] if is_filter => is_groups(child),
+        [child] if keeps_rows(plan) => is_some_groups(child),
+        _ => false,
+    }
+}
+
+fn is_groups(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    match plan.children().as_slice() {
+        [child] if keeps_rows(plan) => is_groups(child),
+        _ => plan.downcast_ref::<AggregateExec>().is_some(),
+    }
+}
+
+/// Whether a plan has the rows of its input, each as it was or with other columns.
+fn keeps_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<ProjectionExec>().is_some() || moves_rows(plan)
+}
+
+/// Whether a plan has the rows of its input as they were.
+fn moves_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.downcast_ref::<RepartitionExec>().is_some()
+        || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
+        || plan.downcast_ref::<CooperativeExec>().is_some()
+        || plan.downcast_ref::<ForgetConstantsExec>().is_some()
+        || plan
+            .downcast_ref::<SortExec>()
+            .is_some_and(|sort| sort.fetch().is_none())
+}
+
 type Bind<'a> = &'a mut dyn FnMut(&Arc<dyn ExecutionPlan>, usize) -> Result<Arc<dyn ExecutionPlan>>;
 
 /// `plan` with `bind` applied to every scan where dropping the rows whose `column` is none of some keys drops just those of
@@ -194,20 +260,17 @@ type Bind<'a> = &'a mut dyn FnMut(&Arc<dyn ExecutionPlan>, usize) -> Result<Arc<
 fn place(
     plan: &Arc<dyn ExecutionPlan>,
     column: usize,
-    few: f64,
+    few: Few,
     bind: Bind<'_>,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if let Some(scan) = plan.downcast_ref::<AbsorbedScanExec>() {
-        let takes = few < rows(plan) && few <= KEYS_MAX as f64 && scan.takes_keys(column);
+        let takes = few.rows < rows(plan) && few.rows <= KEYS_MAX as f64 && scan.takes_keys(column);
         return takes.then(|| bind(plan, column)).transpose();
     }
     if let Some(scan) = plan.downcast_ref::<GovernedScanExec>() {
-        let most = if scan.is_read_here() {
-            KEYS_FOR_FILES_MAX
-        } else {
-            KEYS_MAX as f64
-        };
-        let takes = few < rows(plan) && few <= most && scan.takes_keys(column);
+        // What is read here loses nothing by waiting for what turns out.
+        let may_be_few = few.is_guess && scan.is_read_here() || few.rows <= keys_max(plan) as f64;
+        let takes = few.rows < rows(plan) && may_be_few && scan.takes_keys(column);
         return takes.then(|| bind(plan, column)).transpose();
     }
     if !is_total(plan) {
@@ -224,14 +287,7 @@ fn place(
         };
         return below.map_or(Ok(None), |below| in_child(plan, 0, below, few, bind));
     }
-    let keeps_all = plan.downcast_ref::<RepartitionExec>().is_some()
-        || plan.downcast_ref::<CoalescePartitionsExec>().is_some()
-        || plan.downcast_ref::<CooperativeExec>().is_some()
-        || plan.downcast_ref::<ForgetConstantsExec>().is_some()
-        || plan
-            .downcast_ref::<SortExec>()
-            .is_some_and(|sort| sort.fetch().is_none());
-    if keeps_all {
+    if moves_rows(plan) {
         return in_child(plan, 0, column, few, bind);
     }
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
@@ -253,7 +309,7 @@ fn in_join(
     plan: &Arc<dyn ExecutionPlan>,
     join: &HashJoinExec,
     column: usize,
-    few: f64,
+    few: Few,
     bind: Bind<'_>,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let unprojected = match &join.projection {
@@ -314,7 +370,7 @@ fn in_child(
     plan: &Arc<dyn ExecutionPlan>,
     at: usize,
     column: usize,
-    few: f64,
+    few: Few,
     bind: Bind<'_>,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let mut children: Vec<Arc<dyn ExecutionPlan>> = plan.children().into_iter().cloned().collect();

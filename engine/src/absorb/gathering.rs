@@ -35,6 +35,8 @@ pub(crate) struct Binding {
     pub column: usize,
     /// The rows it is guessed to have without.
     pub rows: f64,
+    /// The most keys it is sent.
+    pub most: usize,
 }
 
 impl Binding {
@@ -42,7 +44,10 @@ impl Binding {
     pub async fn keys(&self, context: &Arc<TaskContext>) -> std::result::Result<Option<Arc<Keys>>, EngineError> {
         let gathered = self.gathering.gathered(context).await?;
         let keys = gathered.keys.get(self.key).cloned().flatten();
-        Ok(keys.filter(|keys| (keys.array.len() as f64) < self.rows.max(1_000.0)))
+        Ok(keys.filter(|keys| {
+            let count = keys.array.len();
+            count <= self.most && (count as f64) < self.rows.max(1_000.0)
+        }))
     }
 }
 
