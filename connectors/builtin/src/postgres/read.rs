@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use caliber_connector_spi::{ConnectorError, ErrorClass, RemoteQuery, RenderedQuery};
+use caliber_connector_spi::{ConnectorError, ErrorClass, OutputColumn, RemoteQuery, RenderedQuery};
 use futures::StreamExt;
 use futures::future::join;
 use parking_lot::Mutex;
@@ -22,7 +22,8 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::decoder::{Decoder, driver_row};
+use super::decoder::{Decoder, Forms, driver_row};
+use super::dialect::UUID;
 use super::failure::failure;
 use super::ranges::{self, Blocks};
 use super::reader::{Reading, Shared};
@@ -49,6 +50,8 @@ pub struct Job {
     parameters: Vec<Encoded>,
     ranges: Option<Vec<Blocks>>,
     schema: SchemaRef,
+    /// For each column, whether it was described as a uuid: as such it comes, or as text.
+    may_be_uuid: Vec<bool>,
 }
 
 impl Job {
@@ -71,24 +74,27 @@ impl Job {
         } else {
             rendered.sql
         };
+        let columns = query.root.columns();
+        let is_uuid = |column: &OutputColumn| column.described().is_some_and(|it| it.native_type == UUID);
         Ok(Self {
             sql,
             types,
             parameters,
             ranges,
             schema: query.schema(),
+            may_be_uuid: columns.iter().map(is_uuid).collect(),
         })
     }
 
     /// Whether `statement` still gives the types that were described.
     pub fn check(&self, source_name: &str, statement: &Statement) -> Result<(), ConnectorError> {
-        let columns = statement.columns();
-        let drifted = self
-            .schema
-            .fields()
-            .iter()
-            .zip(columns)
-            .find(|(field, column)| !wire::is_expected(field.data_type(), column.type_()));
+        let expected = self.schema.fields().iter().zip(&self.may_be_uuid);
+        let drifted = expected
+            .zip(statement.columns())
+            .find(|((field, may_be_uuid), column)| {
+                let is_uuid = **may_be_uuid && *column.type_() == Type::UUID;
+                !is_uuid && !wire::is_expected(field.data_type(), column.type_())
+            });
         match drifted {
             // Not which: a policy may read what the one who asked does not know of.
             Some(_) => {
@@ -272,7 +278,7 @@ impl Part {
         let rows = session.rows.clone();
         let (decoding, builder) = match &rows {
             Some(rows) => {
-                let (decoder, batches) = Decoder::new(builder);
+                let (decoder, batches) = Decoder::new(builder, Forms::of(&self.statement));
                 rows.divert(decoder);
                 (Some((rows, batches)), None)
             }
@@ -287,6 +293,7 @@ impl Part {
         self.begin = None;
         let mut answer = pin!(answer.map_err(|error| failed(&error))?);
         if let Some(mut builder) = builder {
+            let forms = Forms::of(&self.statement);
             loop {
                 let row = tokio::select! {
                     biased;
@@ -294,7 +301,7 @@ impl Part {
                     stop = &mut stopped => return Err(Ended::Stopped(stop)),
                 };
                 let Some(row) = row else { return Ok(builder) };
-                driver_row(&mut builder, &row.map_err(|error| failed(&error))?).map_err(Ended::Failed)?;
+                driver_row(&mut builder, &forms, &row.map_err(|error| failed(&error))?).map_err(Ended::Failed)?;
                 if builder.is_full() {
                     send(builder.take(), &read.outlet).await?;
                 }

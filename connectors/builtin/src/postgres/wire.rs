@@ -94,6 +94,23 @@ pub fn append(column: &mut Column, raw: Option<&[u8]>) -> Result<usize, Misfit> 
     Ok(raw.len())
 }
 
+/// Appends a uuid as PostgreSQL prints it: digits of base 16 in small letters, in groups of 8, 4, 4, 4 and 12.
+pub fn append_uuid(column: &mut Column, raw: Option<&[u8]>) -> Result<usize, Misfit> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // Where each byte's two digits are.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let (Some(raw), Column::Text(builder)) = (raw, &mut *column) else {
+        return append(column, raw);
+    };
+    let mut text = [b'-'; 36];
+    for (place, byte) in PLACES.into_iter().zip(fixed::<16>(raw)?) {
+        text[place] = DIGITS[usize::from(byte >> 4)];
+        text[place + 1] = DIGITS[usize::from(byte & 15)];
+    }
+    builder.append_value(std::str::from_utf8(&text).map_err(|_| SHAPE)?);
+    Ok(text.len())
+}
+
 fn fixed<const N: usize>(raw: &[u8]) -> Result<[u8; N], Misfit> {
     raw.try_into().map_err(|_| SHAPE)
 }

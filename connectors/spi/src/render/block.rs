@@ -43,7 +43,7 @@ pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
     let block = renderer.block(root, &everything);
     let name = |at: usize| {
         let is_name = block.columns.get(at).is_some_and(|operand| {
-            let selected = dialect.select(operand);
+            let selected = dialect.answer(operand);
             matches!(operand.form, Form::Column(..)) && selected.is_text_of(&operand.sql)
         });
         (!is_name).then(|| format!("{}{at}", renderer.prefix))

@@ -64,6 +64,11 @@ pub trait Dialect {
     /// What is selected for `operand`: of the database's own type for its Arrow type.
     fn select(&self, operand: &Operand) -> Sql;
 
+    /// What is selected for it as a column of the answer: what the connector reads into its Arrow type.
+    fn answer(&self, operand: &Operand) -> Sql {
+        self.select(operand)
+    }
+
     /// What is selected for it where other columns take its place in other rows: the same type and collation for all.
     fn united(&self, operand: &Operand) -> Sql {
         self.select(operand)

@@ -31,7 +31,7 @@ impl Block {
 
     pub(super) fn names(&self, name: impl Fn(usize) -> Option<String>, dialect: &dyn Dialect) -> Vec<Sql> {
         let select = |(at, operand): (usize, &Operand)| {
-            let mut sql = dialect.select(operand);
+            let mut sql = dialect.answer(operand);
             if let Some(name) = name(at) {
                 sql.push(" AS ");
                 sql.push(&name);

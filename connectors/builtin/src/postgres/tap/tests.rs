@@ -9,7 +9,7 @@ use caliber_connector_spi::{ConnectorError, ErrorClass, Relation, RemoteColumn, 
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
-use super::super::decoder::Batches;
+use super::super::decoder::{Batches, Forms};
 use super::*;
 use crate::batch::BatchBuilder;
 
@@ -114,7 +114,7 @@ async fn rows_are_whole_wherever_they_are_cut() {
         others.extend(&last);
     }
     for piece in [1, 2, 3, 5, 7, 64, 4096, 1 << 20] {
-        let (passed, batches) = tapped(&bytes, piece, Some(Decoder::new(builder(2, 2)))).await;
+        let (passed, batches) = tapped(&bytes, piece, Some(Decoder::new(builder(2, 2), Forms::default()))).await;
         assert!(passed.expect("passes") == others, "pieces of {piece}");
         let batches: Vec<RecordBatch> = batches.into_iter().map(|batch| batch.expect("fits")).collect();
         let sizes: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
@@ -149,7 +149,7 @@ async fn without_a_decoder_the_driver_sees_everything() {
 #[tokio::test]
 async fn a_scan_without_columns_still_counts_its_rows() {
     let bytes = [row(&[Some(&[0, 0, 0, 1])]), row(&[Some(&[0, 0, 0, 1])])].concat();
-    let (_, batches) = tapped(&bytes, 4096, Some(Decoder::new(builder(0, 10)))).await;
+    let (_, batches) = tapped(&bytes, 4096, Some(Decoder::new(builder(0, 10), Forms::default()))).await;
     let batch = batches.into_iter().next().expect("a batch").expect("fits");
     assert_eq!((batch.num_rows(), batch.num_columns()), (2, 0));
 }
@@ -167,7 +167,7 @@ async fn a_row_of_another_form_fails_and_ends_nothing_else() {
         message(DATA_ROW, &[]),
     ] {
         let bytes = [well.clone(), wrong, well.clone(), message(b'Z', b"T")].concat();
-        let (passed, batches) = tapped(&bytes, 4096, Some(Decoder::new(builder(2, 1)))).await;
+        let (passed, batches) = tapped(&bytes, 4096, Some(Decoder::new(builder(2, 1), Forms::default()))).await;
         assert_eq!(passed.expect("passes"), message(b'Z', b"T"));
         let mut batches = batches.into_iter();
         assert_eq!(batches.next().expect("a batch").expect("fits").num_rows(), 1);
@@ -182,7 +182,7 @@ async fn a_message_shorter_than_its_header_is_an_error() {
     for length in [3_i32, 0, -1] {
         let mut bytes = vec![DATA_ROW];
         bytes.put_i32(length);
-        let (passed, _) = tapped(&bytes, 4096, Some(Decoder::new(builder(1, 1)))).await;
+        let (passed, _) = tapped(&bytes, 4096, Some(Decoder::new(builder(1, 1), Forms::default()))).await;
         assert_eq!(passed.expect_err("no message").kind(), io::ErrorKind::InvalidData);
     }
 }
