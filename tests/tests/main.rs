@@ -28,6 +28,8 @@ mod faults;
 mod fuzz;
 /// Rows open in groups only.
 mod groups;
+/// Files read by the keys of the groups that a HAVING leaves (INV-5).
+mod having;
 /// Hostile text in every place a value or name can stand (INV-5).
 mod injection;
 /// Metrics of the real bank.
