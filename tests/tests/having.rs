@@ -67,9 +67,6 @@ async fn inv5_files_are_read_by_the_keys_of_groups_that_turn_out_few() -> Result
         let engine = open(folder.path(), &[], options).await?.0;
         sessions.push(engine.session(principal(&["all"], &[])));
     }
-    let lines: u64 = (0..ORDERS)
-        .map(|order| if order % 1_000 == 7 { 9 } else { order % 4 })
-        .sum();
     for (having, orders) in [("sum(amount) > 40", 4), ("count(*) > 2", 1_003), ("count(*) > 100", 0)] {
         let groups = format!("SELECT k FROM files.lines GROUP BY k HAVING {having}");
         for (sql, may_be_few) in [
