@@ -21,9 +21,24 @@ pub struct Flow {
     deadline: Instant,
     buffer_bytes_max: usize,
     buffered_bytes: AtomicUsize,
-    /// How many reads of the query wait for a connection that another read of it holds.
-    waiting: watch::Sender<usize>,
+    contention: watch::Sender<Contention>,
     log: Arc<dyn StatementLog>,
+}
+
+/// Who waits for whom among the reads of one query.
+#[derive(Clone, Copy, Default)]
+struct Contention {
+    /// Reads that wait for a connection that another read of the query holds.
+    waiting: usize,
+    /// Connections that a read has beside its first one, each of which comes free once its statement ends.
+    spares: usize,
+}
+
+impl Contention {
+    /// Whether the holder of a connection buffers: where spare ones are there, no other need to.
+    const fn buffers(self, is_spare: bool) -> bool {
+        self.waiting > 0 && (is_spare || self.spares == 0)
+    }
 }
 
 /// Why a read must end before its result does.
@@ -73,12 +88,22 @@ impl Drop for Buffered {
     }
 }
 
-/// While it lives, every other read of the query buffers instead of waiting for its consumer.
+/// While it lives, other reads of the query buffer instead of waiting for their consumers: those on spare
+/// connections, or all where there is none.
 pub struct Waiting(Arc<Flow>);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.send_modify(|count| *count -= 1);
+        self.0.contention.send_modify(|now| now.waiting -= 1);
+    }
+}
+
+/// Counts one connection as spare.
+pub struct Spare(Arc<Flow>);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        self.0.contention.send_modify(|now| now.spares -= 1);
     }
 }
 
@@ -90,20 +115,26 @@ impl Flow {
             deadline: context.deadline,
             buffer_bytes_max: context.buffer_bytes_max,
             buffered_bytes: AtomicUsize::new(0),
-            waiting: watch::Sender::new(0),
+            contention: watch::Sender::new(Contention::default()),
             log: context.log.clone(),
         })
     }
 
     /// Says that a read now waits for another read's connection.
     pub fn wait_for_connection(self: &Arc<Self>) -> Waiting {
-        self.waiting.send_modify(|count| *count += 1);
+        self.contention.send_modify(|now| now.waiting += 1);
         Waiting(self.clone())
+    }
+
+    /// Says that a read has one more connection than it needs.
+    pub fn spare(self: &Arc<Self>) -> Spare {
+        self.contention.send_modify(|now| now.spares += 1);
+        Spare(self.clone())
     }
 
     /// Whether a read waits for a connection that another read of the query holds.
     pub fn is_waited_for(&self) -> bool {
-        *self.waiting.borrow() > 0
+        self.contention.borrow().waiting > 0
     }
 
     /// The error of a read that the deadline ended.
@@ -156,11 +187,16 @@ fn batches(receiver: mpsc::UnboundedReceiver<Item>, source_name: String) -> Batc
 impl Outlet {
     /// Hands `batch` on, waiting until there is room for it.
     pub async fn send(&self, batch: RecordBatch) -> Result<(), Stop> {
+        self.send_from(batch, false).await
+    }
+
+    /// The same, of a batch that came over a spare connection or the read's first.
+    pub async fn send_from(&self, batch: RecordBatch, is_spare: bool) -> Result<(), Stop> {
         let (rows, bytes) = (batch.num_rows(), batch.get_array_memory_size());
         let hold = tokio::select! {
             biased;
             stop = self.stopped() => return Err(stop),
-            hold = self.room(bytes) => hold?,
+            hold = self.room(bytes, is_spare) => hold?,
         };
         self.sender.send(Item::Batch(batch, hold)).map_err(|_| Stop::Dropped)?;
         self.rows.fetch_add(rows, Ordering::Relaxed);
@@ -210,13 +246,13 @@ impl Outlet {
         }
     }
 
-    async fn room(&self, bytes: usize) -> Result<Hold, Stop> {
-        let mut waiting = self.flow.waiting.subscribe();
+    async fn room(&self, bytes: usize, is_spare: bool) -> Result<Hold, Stop> {
+        let mut contention = self.flow.contention.subscribe();
         tokio::select! {
             biased;
             slot = self.slots.clone().acquire_owned() => slot.map(Hold::Slot).map_err(|_| Stop::Dropped),
             // The sender lives in `flow`, so this ends only by somebody waiting.
-            _ = waiting.wait_for(|count| *count > 0) => self.buffer(bytes),
+            _ = contention.wait_for(|now| now.buffers(is_spare)) => self.buffer(bytes),
         }
     }
 

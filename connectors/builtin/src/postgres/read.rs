@@ -31,7 +31,7 @@ use super::session::Sessions;
 use super::tap::Rows;
 use super::wire::{self, Encoded};
 use crate::batch::BatchBuilder;
-use crate::outlet::{Outlet, Stop};
+use crate::outlet::{Outlet, Spare, Stop};
 use crate::pool::Lease;
 
 /// The longest a cancelled statement may take to end before its connection is given up.
@@ -151,7 +151,7 @@ impl Read {
         });
         let range = read.next();
         let others = (!read.todo.lock().is_empty()).then(|| builder.another());
-        tokio::spawn(first.run(read.clone(), builder, range, false));
+        tokio::spawn(first.run(read.clone(), builder, range, None));
         if let Some(builder) = others {
             tokio::spawn(read.widen(builder));
         }
@@ -165,12 +165,12 @@ impl Read {
                 _ = self.outlet.stopped() => return,
                 part = self.shared.spare(&self.job) => part,
             };
-            let Some(part) = part else { return };
+            let Some((part, spare)) = part else { return };
             // Taken only now, so that no range waits for a connection that does not come.
             let Some(range) = self.next() else {
                 return self.shared.give_back(part.lease);
             };
-            tokio::spawn(part.run(self.clone(), builder.another(), Some(range), true));
+            tokio::spawn(part.run(self.clone(), builder.another(), Some(range), Some(spare)));
         }
     }
 
@@ -190,9 +190,15 @@ impl Read {
 }
 
 impl Part {
-    async fn run(mut self, read: Arc<Read>, builder: BatchBuilder, first: Option<Option<Blocks>>, is_spare: bool) {
+    async fn run(
+        mut self,
+        read: Arc<Read>,
+        builder: BatchBuilder,
+        first: Option<Option<Blocks>>,
+        spare: Option<Spare>,
+    ) {
         let shared = read.shared.clone();
-        match self.statements(&read, builder, first, is_spare).await {
+        match self.statements(&read, builder, first, spare.is_some()).await {
             Ok(count) => {
                 shared.give_back(self.lease);
                 drop(self.reading);
@@ -232,7 +238,7 @@ impl Part {
         let mut count = 0;
         while let Some(blocks) = next.take() {
             let again = self.begin.is_some().then(|| builder.another());
-            let ran = self.statement(read, blocks, builder, stopped.as_mut()).await;
+            let ran = self.statement(read, blocks, builder, is_spare, stopped.as_mut()).await;
             builder = match (ran, again) {
                 // Its peer had gone before the statement could begin.
                 (Err(Ended::Failed(error)), Some(builder))
@@ -240,7 +246,8 @@ impl Part {
                 {
                     let replaced = read.shared.replaced(&read.job).await;
                     *self = replaced.map_err(Ended::Failed)?;
-                    self.statement(read, blocks, builder, stopped.as_mut()).await?
+                    self.statement(read, blocks, builder, is_spare, stopped.as_mut())
+                        .await?
                 }
                 (ran, _) => ran?,
             };
@@ -249,7 +256,7 @@ impl Part {
                 next = read.next();
             }
         }
-        send(builder.take(), &read.outlet).await?;
+        send(builder.take(), &read.outlet, is_spare).await?;
         Ok(count)
     }
 
@@ -259,6 +266,7 @@ impl Part {
         read: &Read,
         blocks: Option<Blocks>,
         builder: BatchBuilder,
+        is_spare: bool,
         mut stopped: Pin<&mut impl Future<Output = Stop>>,
     ) -> Result<BatchBuilder, Ended> {
         let failed = |error: &tokio_postgres::Error| Ended::Failed(failure(&read.shared.source_name, error));
@@ -303,7 +311,7 @@ impl Part {
                 let Some(row) = row else { return Ok(builder) };
                 driver_row(&mut builder, &forms, &row.map_err(|error| failed(&error))?).map_err(Ended::Failed)?;
                 if builder.is_full() {
-                    send(builder.take(), &read.outlet).await?;
+                    send(builder.take(), &read.outlet, is_spare).await?;
                 }
             }
         }
@@ -311,7 +319,7 @@ impl Part {
         loop {
             tokio::select! {
                 biased;
-                Some(batch) = batches.next() => send(batch.map(Some), &read.outlet).await?,
+                Some(batch) = batches.next() => send(batch.map(Some), &read.outlet, is_spare).await?,
                 row = answer.next() => match row {
                     None => break,
                     Some(Ok(_)) => return Err(lost()),
@@ -323,7 +331,7 @@ impl Part {
         let builder = rows.restore().map(Decoder::into_builder).ok_or_else(lost)?;
         // The sender is gone, so this ends: with the batch that was still on its way.
         while let Some(batch) = batches.next().await {
-            send(batch.map(Some), &read.outlet).await?;
+            send(batch.map(Some), &read.outlet, is_spare).await?;
         }
         Ok(builder)
     }
@@ -372,9 +380,13 @@ impl Part {
     }
 }
 
-async fn send(batch: Result<Option<RecordBatch>, ConnectorError>, outlet: &Outlet) -> Result<(), Ended> {
+async fn send(
+    batch: Result<Option<RecordBatch>, ConnectorError>,
+    outlet: &Outlet,
+    is_spare: bool,
+) -> Result<(), Ended> {
     match batch.map_err(Ended::Failed)? {
-        Some(batch) => outlet.send(batch).await.map_err(Ended::Stopped),
+        Some(batch) => outlet.send_from(batch, is_spare).await.map_err(Ended::Stopped),
         None => Ok(()),
     }
 }

@@ -27,7 +27,7 @@ use super::ranges;
 use super::read::{Job, Part, Read};
 use super::session::{Sessions, milliseconds};
 use crate::batch::BatchBuilder;
-use crate::outlet::Flow;
+use crate::outlet::{Flow, Spare};
 use crate::pool::{Lease, Pool};
 
 /// Reads for one query.
@@ -183,19 +183,22 @@ impl Shared {
     }
 
     /// Another connection for `job`, if neither this query nor another one wants it.
-    pub async fn spare(self: &Arc<Self>, job: &Job) -> Option<Part> {
-        let (lease, reading) = {
+    pub async fn spare(self: &Arc<Self>, job: &Job) -> Option<(Part, Spare)> {
+        let (lease, reading, spare) = {
             // Held elsewhere, a read of the query looks for a connection itself.
             let _opening = self.opening.try_lock().ok()?;
-            match self.take_free() {
+            let (lease, reading) = match self.take_free() {
                 Some(taken) => taken,
                 None => {
                     let lease = self.pool.get_spare().await.ok()??;
                     self.begin(lease).await.ok()?
                 }
-            }
+            };
+            // Before another read can look, and find that it has to wait.
+            (lease, reading, self.flow.spare())
         };
-        self.part(lease, reading, job).await.ok()
+        let part = self.part(lease, reading, job).await.ok()?;
+        Some((part, spare))
     }
 
     async fn part(
