@@ -54,7 +54,11 @@ pub(crate) async fn physical_plan(state: &SessionState, optimized: &LogicalPlan)
 
 /// The same state for plans that are not spread over processors.
 pub(crate) fn in_one_piece(state: &SessionState) -> SessionState {
-    let config = state.config().clone().with_target_partitions(1);
+    let config = state
+        .config()
+        .clone()
+        .with_target_partitions(1)
+        .with_repartition_sorts(false);
     SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .build()

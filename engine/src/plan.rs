@@ -2,11 +2,11 @@
 //!
 //! Owns: parameters and their types, the result's schema, which tables are read under which policies. Never: executes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
 use datafusion::catalog::default_table_source::{provider_as_source, source_as_provider};
@@ -23,6 +23,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
 use crate::EngineError;
 use crate::evaluate::bound_expansion::bound_expansion;
+use crate::evaluate::distinct_keys::distinct_keys;
 use crate::executable::open_plan;
 use crate::govern::enforcement::Admission;
 use crate::govern::governed_table::GovernedTable;
@@ -200,7 +201,7 @@ async fn plan_query(
     name_outputs(&mut query);
     let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
     let plan = state.statement_to_plan(statement).await;
-    let plan = plan.map_err(|error| placed(text, &error))?;
+    let plan = distinct_keys(plan.map_err(|error| placed(text, &error))?)?;
     expand_measures(plan, &names.0.catalog, state)
 }
 
@@ -249,10 +250,13 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
     let plan = guard_groups(plan, &withheld)?;
     let known = plan.get_parameter_types()?;
     let counts = counting_parameters(&plan)?;
+    let casts = cast_parameters(&plan)?;
     let parameters: Vec<DataType> = (1..=count)
-        .map(|number| match known.get(&format!("${number}")) {
-            Some(Some(data_type)) if *data_type != DataType::Null => data_type.clone(),
-            _ if counts.contains(&format!("${number}")) => DataType::Int64,
+        .map(|number| format!("${number}"))
+        .map(|name| match (known.get(&name), casts.get(&name)) {
+            (Some(Some(data_type)), _) if *data_type != DataType::Null => data_type.clone(),
+            (_, Some(Some(data_type))) => data_type.clone(),
+            _ if counts.contains(&name) => DataType::Int64,
             // What context does not type is text, on the wire and here.
             _ => DataType::Utf8,
         })
@@ -300,6 +304,42 @@ fn counting_parameters(plan: &LogicalPlan) -> Result<BTreeSet<String>, EngineErr
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(found)
+}
+
+/// The parameters that a statement casts, with the type they are cast to: `CAST($1 AS BIGINT)` takes a BIGINT. `None` where it
+/// casts one to several types, or to one that no client sends.
+fn cast_parameters(plan: &LogicalPlan) -> Result<BTreeMap<String, Option<DataType>>, EngineError> {
+    let mut found = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                let (inner, target) = match part {
+                    Expr::Cast(cast) => (&cast.expr, cast.field.data_type()),
+                    Expr::TryCast(cast) => (&cast.expr, cast.field.data_type()),
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                if let Expr::Placeholder(placeholder) = inner.as_ref() {
+                    let target = Some(target.clone()).filter(is_sent);
+                    let known = found.entry(placeholder.id.clone()).or_insert_with(|| target.clone());
+                    if *known != target {
+                        *known = None;
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
+}
+
+/// Whether clients bind values of that type: those of the plain wire types.
+fn is_sent(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => !item.data_type().is_nested() && is_sent(item.data_type()),
+        DataType::Timestamp(unit, _) => *unit == TimeUnit::Microsecond,
+        DataType::Boolean | DataType::Decimal128(..) | DataType::Utf8 | DataType::Binary | DataType::Date32 => true,
+        other => other.is_integer() || matches!(other, DataType::Float32 | DataType::Float64),
+    }
 }
 
 /// What a plan reads, for audit and receipt.

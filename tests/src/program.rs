@@ -39,6 +39,21 @@ pub fn run<'a>(arguments: &[&str], variables: impl IntoIterator<Item = (&'a str,
     })
 }
 
+/// What goes into a project's `users` for `password`.
+pub fn hash_of(password: &str) -> Result<String> {
+    let mut hashing = command(&root(), &["hash-password"], [])?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run caliber")?;
+    let mut input = hashing.stdin.take().context("no standard input")?;
+    input.write_all(format!("{password}\n").as_bytes())?;
+    drop(input);
+    let output = hashing.wait_with_output()?;
+    ensure!(output.status.success(), "hash-password failed");
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
 /// The program, in `folder`, with an environment that holds nothing of the caller's but what every process needs.
 pub fn command<'a>(
     folder: &Path,

@@ -148,6 +148,12 @@ const PAIRS: &[(&str, &str)] = &[
         "SELECT district_id, CASE WHEN count(*) FILTER (WHERE age > 40) >= 10 THEN count(*) FILTER (WHERE age > 40) END
          FROM bank.client GROUP BY district_id HAVING count(*) >= 10",
     ),
+    // A key that is written twice is one column of the groups, and no aggregate's place moves.
+    (
+        "SELECT district_id, count(*) FILTER (WHERE age > 40) AS older FROM bank.client GROUP BY district_id, district_id",
+        "SELECT district_id, CASE WHEN count(*) FILTER (WHERE age > 40) >= 10 THEN count(*) FILTER (WHERE age > 40) END
+         FROM bank.client GROUP BY district_id HAVING count(*) >= 10",
+    ),
     ("SELECT count(*) FROM bank.client", "SELECT count(*) FROM bank.client"),
     (
         "SELECT count(*) FROM bank.client WHERE district_id = 4",

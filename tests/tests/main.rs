@@ -24,6 +24,8 @@ mod drift;
 mod eager;
 /// Sources that break, and an engine that says so and goes on (INV-8, INV-10).
 mod faults;
+/// One Caliber as the source of another (INV-5, INV-8).
+mod flight_source;
 /// Random queries by random principals, against plain DataFusion over what is visible (INV-3, INV-5).
 mod fuzz;
 /// Rows open in groups only.

@@ -10,7 +10,7 @@ use caliber_engine::{Engine, EngineError, EngineOptions};
 use caliber_testkit::Postgres;
 use caliber_tests::engine::{ask, open, principal};
 use caliber_tests::flight::Client;
-use caliber_tests::program::{Server, run};
+use caliber_tests::program::{Server, hash_of, run};
 use futures::StreamExt;
 use tempfile::TempDir;
 
@@ -174,7 +174,7 @@ fn without_tls_only_loopback_is_listened_on() -> Result<()> {
 async fn one_user_s_statements_are_bounded() -> Result<()> {
     let folder = TempDir::new()?;
     numbers(folder.path())?;
-    let made = hash_of("ada", folder.path())?;
+    let made = hash_of("ada")?;
     ensure!(made.starts_with("$argon2id$"), "{made}");
     let text = format!(
         "version: 1\nname: small\nserver: {{ limits: {{ concurrent_per_user: 1 }} }}\nsources:\n  shop: {{ connector: sqlite, path: shop.db }}\n\
@@ -205,19 +205,6 @@ async fn one_user_s_statements_are_bounded() -> Result<()> {
         "{refusal:?}"
     );
     Ok(())
-}
-
-fn hash_of(password: &str, folder: &Path) -> Result<String> {
-    use std::io::Write;
-    use std::process::Stdio;
-    let mut command = caliber_tests::program::command(folder, &["hash-password"], [])?;
-    let mut hashing = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    hashing
-        .stdin
-        .take()
-        .context("no standard input")?
-        .write_all(format!("{password}\n").as_bytes())?;
-    Ok(String::from_utf8(hashing.wait_with_output()?.stdout)?.trim().to_owned())
 }
 
 /// A policy may need a source that the principal knows nothing of: neither receipt nor error names it.

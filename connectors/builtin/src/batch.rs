@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
+    Array, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
     Int8Builder, Int16Builder, Int32Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
     Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
 };
@@ -16,6 +16,15 @@ use caliber_connector_spi::{ConnectorError, ErrorClass, OutputColumn, RemoteQuer
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// The largest single text or binary value.
 pub const CELL_BYTES_MAX: usize = 64 << 20;
+
+/// The bytes of a batch's own cells: of a slice no more than it shows, of columns that share one buffer each its part.
+pub fn sliced_bytes(batch: &RecordBatch) -> usize {
+    let sizes = batch
+        .columns()
+        .iter()
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
+    sizes.sum()
+}
 
 /// The growing column of one Arrow type.
 pub enum Column {

@@ -7,6 +7,7 @@ mod batch;
 mod breaker;
 mod decimal;
 mod files;
+mod flight_sql;
 mod mysql;
 mod outlet;
 mod password;
@@ -18,5 +19,10 @@ mod sqlite;
 use caliber_connector_spi::ConnectorFactory;
 
 /// Every kind of source this build can read, in the order documentation lists them.
-pub static FACTORIES: &[&dyn ConnectorFactory] =
-    &[&postgres::Factory, &mysql::Factory, &sqlite::Factory, &files::Factory];
+pub static FACTORIES: &[&dyn ConnectorFactory] = &[
+    &postgres::Factory,
+    &mysql::Factory,
+    &sqlite::Factory,
+    &files::Factory,
+    &flight_sql::Factory,
+];

@@ -12,6 +12,8 @@ use caliber_connector_spi::{BatchStream, ConnectorError, ErrorClass, QueryContex
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::batch::sliced_bytes;
+
 /// How many finished batches may wait for the consumer in ordinary times.
 const BATCHES_WAITING_MAX: usize = 2;
 
@@ -192,7 +194,7 @@ impl Outlet {
 
     /// The same, of a batch that came over a spare connection or the read's first.
     pub async fn send_from(&self, batch: RecordBatch, is_spare: bool) -> Result<(), Stop> {
-        let (rows, bytes) = (batch.num_rows(), batch.get_array_memory_size());
+        let (rows, bytes) = (batch.num_rows(), sliced_bytes(&batch));
         let hold = tokio::select! {
             biased;
             stop = self.stopped() => return Err(stop),

@@ -170,6 +170,9 @@ impl RemotePlan {
         schema: &DFSchemaRef,
         original: LogicalPlan,
     ) -> Result<Self, Why> {
+        if schema.fields().len() != keys.len() + calls.len() {
+            return Err("its columns are not its keys and aggregates".to_owned());
+        }
         let mut grouped = Vec::with_capacity(keys.len());
         for key in keys {
             if matches!(key, Expr::GroupingSet(_)) {

@@ -3,19 +3,21 @@
 //! Owns: timestamps in microseconds without a zone, cut to a day, week, month, quarter or year. Never: anything else,
 //! which is DataFusion's own.
 //!
-//! DataFusion cuts in nanoseconds, and fails outside the years 1677 to 2262. Sources do not.
+//! DataFusion cuts in nanoseconds, and fails outside the years 1677 to 2262. Sources do not. A date is cut as a timestamp in
+//! microseconds, so that 9999-12-31 has a month as well.
 
 use std::sync::Arc;
 
 use arrow::array::TimestampMicrosecondArray;
 use arrow::array::types::TimestampMicrosecondType;
 use arrow::array::{ArrayRef, AsArray};
-use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 const MICROS_OF_DAY: i64 = 86_400_000_000;
@@ -28,6 +30,7 @@ const DAYS_OF_ERA: i64 = 146_097;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CalendarTrunc {
     inner: Arc<ScalarUDF>,
+    signature: Signature,
 }
 
 /// What a timestamp is cut to.
@@ -43,7 +46,10 @@ enum Unit {
 impl CalendarTrunc {
     /// DataFusion's `date_trunc`, exact for every year.
     pub fn wrap(inner: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
-        Arc::new(ScalarUDF::new_from_impl(Self { inner }))
+        Arc::new(ScalarUDF::new_from_impl(Self {
+            inner,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }))
     }
 }
 
@@ -57,7 +63,20 @@ impl ScalarUDFImpl for CalendarTrunc {
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let fields: Vec<FieldRef> = arg_types
+            .iter()
+            .map(|data_type| match data_type {
+                DataType::Date32 => DataType::Timestamp(TimeUnit::Microsecond, None),
+                other => other.clone(),
+            })
+            .map(|data_type| Arc::new(Field::new("argument", data_type, true)))
+            .collect();
+        let coerced = fields_with_udf(&fields, self.inner.as_ref())?;
+        Ok(coerced.iter().map(|field| field.data_type().clone()).collect())
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {

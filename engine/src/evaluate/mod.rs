@@ -12,6 +12,7 @@ pub(crate) mod calendar_trunc;
 pub(crate) mod check_overflow;
 pub(crate) mod checked_sum;
 pub(crate) mod distinct_groups;
+pub(crate) mod distinct_keys;
 pub(crate) mod execute_once;
 pub(crate) mod forget_constants;
 pub(crate) mod pass_through;

@@ -188,8 +188,8 @@ fn translate(expr: &Expr, table: &RemoteTable) -> Result<Logical> {
                 false,
             ))
         }
-        Expr::Null(_)
-        | Expr::Parameter { .. }
+        Expr::Null(data_type) => Logical::Literal(ScalarValue::try_from(data_type)?, None),
+        Expr::Parameter { .. }
         | Expr::InQuery { .. }
         | Expr::Case { .. }
         | Expr::Arithmetic { .. }

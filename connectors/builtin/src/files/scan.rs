@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::places::State;
 use super::{Files, TableSpec};
+use crate::batch::sliced_bytes;
 
 /// The size beyond which a batch is cut in two.
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -122,12 +123,4 @@ fn shaped(scan: &Scan, batch: &RecordBatch) -> Result<RecordBatch, ConnectorErro
             format!("a file of table `{}` holds a value of another type", scan.spec.name),
         )
     })
-}
-
-fn sliced_bytes(batch: &RecordBatch) -> usize {
-    let sizes = batch
-        .columns()
-        .iter()
-        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
-    sizes.sum()
 }

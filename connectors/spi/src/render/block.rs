@@ -388,6 +388,15 @@ impl<'d> Renderer<'d> {
             // An expression over NULLs may be something: it has to be computed before the join.
             other = self.close(other, &right_needed);
         }
+        let filters_before_join = match kind {
+            JoinKind::Inner => false,
+            // Else they would stand in ON, subqueries among them.
+            JoinKind::Left => !self.dialect.looks_up_in_on(),
+            JoinKind::Semi | JoinKind::Anti => self.dialect.has_half_joins(),
+        };
+        if filters_before_join && !other.filters.is_empty() {
+            other = self.close(other, &right_needed);
+        }
         let width = block.columns.len();
         block.columns.append(&mut other.columns);
         let on: &[Expr] = match on {
@@ -417,6 +426,14 @@ impl<'d> Renderer<'d> {
                 block.joins = true;
                 let given = block.columns.iter_mut().skip(width);
                 given.for_each(|operand| operand.nullable = true);
+            }
+            JoinKind::Semi | JoinKind::Anti if self.dialect.has_half_joins() => {
+                let on = chain(on, " AND ", "(1 = 1)");
+                let join = if kind == JoinKind::Semi { "SEMI" } else { "ANTI" };
+                let join = Sql::text(join);
+                block.from = Sql::of("{} LEFT {} JOIN {} ON {}", &[&block.from, &join, &table, &on]);
+                block.joins = true;
+                block.columns.truncate(width);
             }
             JoinKind::Semi | JoinKind::Anti => {
                 other.filters.append(&mut on);

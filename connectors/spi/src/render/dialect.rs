@@ -123,6 +123,16 @@ pub trait Dialect {
         true
     }
 
+    /// Whether the condition of a join may hold a subquery that names columns of the join.
+    fn looks_up_in_on(&self) -> bool {
+        true
+    }
+
+    /// Whether a semi or anti join is spelt `LEFT SEMI JOIN`, `LEFT ANTI JOIN`, and not EXISTS.
+    fn has_half_joins(&self) -> bool {
+        false
+    }
+
     /// One key of ORDER BY (it may be several terms), text by bytes.
     fn order(&self, key: &Operand, descending: bool, nulls_first: bool) -> Sql {
         let direction = match (descending, nulls_first) {

@@ -4,6 +4,7 @@
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter;
+use arrow::datatypes::DataType;
 use caliber_connector_spi::{Comparison, Expr, RemoteTable, Value};
 
 use super::{is_known, local};
@@ -99,6 +100,9 @@ fn over_column(index: usize, values: &[Value], found: &mut Vec<Expr>) {
                 right: Box::new(Expr::Value(value.clone())),
             };
             found.push(Expr::Or(vec![equal(first), Expr::IsNull(column()), equal(second)]));
+            let unknown = || Expr::Null(DataType::Boolean);
+            found.push(Expr::Or(vec![equal(first), unknown()]));
+            found.push(Expr::Not(Box::new(Expr::And(vec![equal(first), unknown()]))));
             found.push(Expr::And(vec![
                 Expr::Not(Box::new(equal(first))),
                 Expr::Not(Box::new(equal(second))),
