@@ -8,7 +8,7 @@ const SEED: u64 = 20_260_101;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv8_a_result_broken_off_anywhere_is_an_error() -> Result<()> {
-    for kind in [Kind::Postgres, Kind::MariaDb] {
+    for kind in Kind::NETWORKED {
         let found = truncation(&broken_off(kind).await?, 40).await;
         ensure!(found.refused >= 60, "{kind:?}: {found:?}");
     }
@@ -17,7 +17,7 @@ async fn inv8_a_result_broken_off_anywhere_is_an_error() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ended_at_the_source_is_an_error_and_the_next_query_is_answered() -> Result<()> {
-    for kind in [Kind::Postgres, Kind::MariaDb] {
+    for kind in Kind::NETWORKED {
         killed(kind, 10).await?;
     }
     Ok(())
@@ -25,7 +25,7 @@ async fn a_session_ended_at_the_source_is_an_error_and_the_next_query_is_answere
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv10_a_client_that_leaves_leaves_nothing_running() -> Result<()> {
-    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+    for kind in Kind::ALL {
         cancelled(kind, 10, SEED).await?;
     }
     Ok(())
@@ -33,7 +33,7 @@ async fn inv10_a_client_that_leaves_leaves_nothing_running() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv10_a_cancel_never_meets_the_next_user_of_its_connection() -> Result<()> {
-    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+    for kind in Kind::ALL {
         reused(kind, 50, SEED).await?;
     }
     Ok(())

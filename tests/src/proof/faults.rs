@@ -40,7 +40,7 @@ pub async fn run(options: &[String]) -> Result<()> {
     let seed = words.number("seed", 1)?;
     let offsets = words.number("offsets", 300)?;
     if offsets > 0 {
-        for kind in [Kind::Postgres, Kind::MariaDb] {
+        for kind in Kind::NETWORKED {
             let found: BrokenOff = truncation(&broken_off(kind).await?, offsets).await;
             say(&format!(
                 "faults: {kind:?}: {} results broken off, {} refused, {} whole, none short; the slowest took {:?}",
@@ -52,7 +52,7 @@ pub async fn run(options: &[String]) -> Result<()> {
         }
     }
     let kills = words.number("kills", 200)?;
-    for kind in [Kind::Postgres, Kind::MariaDb] {
+    for kind in Kind::NETWORKED {
         if kills > 0 {
             let slowest = killed(kind, kills).await?;
             say(&format!(
@@ -61,7 +61,7 @@ pub async fn run(options: &[String]) -> Result<()> {
         }
     }
     let (cancels, reuses) = (words.number("cancels", 100)?, words.number("reuses", 1000)?);
-    for kind in [Kind::Postgres, Kind::MariaDb, Kind::Sqlite] {
+    for kind in Kind::ALL {
         if cancels > 0 {
             let found = cancelled(kind, cancels, seed).await?;
             say(&format!(

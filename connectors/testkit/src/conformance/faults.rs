@@ -233,6 +233,14 @@ pub fn mysql_messages(said: &[u8]) -> Vec<usize> {
     })
 }
 
+/// Where each frame of HTTP/2 ends (RFC 9113, 4.1: nine bytes, of which the first three are the length of what follows).
+pub fn http2_frames(said: &[u8]) -> Vec<usize> {
+    messages(said, 9, |header| match header {
+        [high, middle, low, ..] => u32::from_be_bytes([0, *high, *middle, *low]) as usize + 9,
+        _ => 0,
+    })
+}
+
 fn messages(said: &[u8], header: usize, length: impl Fn(&[u8]) -> usize) -> Vec<usize> {
     let (mut ends, mut at) = (Vec::new(), 0);
     while let Some(found) = said.get(at..at + header) {

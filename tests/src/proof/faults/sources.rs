@@ -10,13 +10,14 @@ use caliber_connector_spi::{ConnectorFactory, Options, SourceSpec};
 use caliber_connectors::FACTORIES;
 use caliber_engine::{Engine, EngineError, EngineOptions, Session};
 use caliber_testkit::conformance::NUMBERS;
-use caliber_testkit::conformance::faults::{Networked, mysql_messages, postgres_messages};
+use caliber_testkit::conformance::faults::{Networked, http2_frames, mysql_messages, postgres_messages};
 use caliber_testkit::{MariaDb, Postgres};
 use mysql_async::prelude::Queryable;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::engine::{open, principal};
+use crate::program::{Server, hash_of};
 
 /// A kind of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,19 @@ pub enum Kind {
     MariaDb,
     /// SQLite
     Sqlite,
+    /// A Caliber over that PostgreSQL.
+    FlightSql,
 }
+
+impl Kind {
+    /// Those that are reached over a network.
+    pub const NETWORKED: [Self; 3] = [Self::Postgres, Self::MariaDb, Self::FlightSql];
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Postgres, Self::MariaDb, Self::Sqlite, Self::FlightSql];
+}
+
+/// The password of the account that reads the Caliber.
+const CLERK: &str = "clerk-Secret";
 
 /// The database of these tests on the servers that the whole program shares.
 const DATABASE: &str = "faults";
@@ -62,6 +75,10 @@ impl World {
         let (source, url) = match kind {
             Kind::Postgres => ("{ connector: postgres, url: '${env:URL}'", postgres().await?),
             Kind::MariaDb => ("{ connector: mysql, url: '${env:URL}'", mariadb().await?),
+            Kind::FlightSql => (
+                "{ connector: flight_sql, url: '${env:URL}', schema: inner, user: clerk, password: '${env:CLERK}'",
+                inner().await?.uri.clone(),
+            ),
             Kind::Sqlite => {
                 rusqlite::Connection::open(folder.path().join("ledger.db"))?.execute_batch(OF_SQLITE)?;
                 ("{ connector: sqlite, path: ledger.db", String::new())
@@ -72,7 +89,12 @@ impl World {
              policies:\n  everything: {{ roles: [all], tables: ['*'] }}\n"
         );
         std::fs::write(folder.path().join("caliber.yaml"), text)?;
-        let (engine, warnings) = open(folder.path(), &[("URL", url)], EngineOptions::default()).await?;
+        let (engine, warnings) = open(
+            folder.path(),
+            &[("URL", url), ("CLERK", CLERK.to_owned())],
+            EngineOptions::default(),
+        )
+        .await?;
         ensure!(
             warnings.iter().all(|warning| warning.code.as_str() != "PRJ014"),
             "{warnings:?}"
@@ -109,30 +131,60 @@ async fn mariadb() -> Result<String> {
     URL.get_or_try_init(|| made).await.cloned()
 }
 
+/// The Caliber, which serves until this program ends.
+async fn inner() -> Result<&'static Server> {
+    static INNER: OnceCell<(Server, TempDir)> = OnceCell::const_new();
+    let made = async {
+        let url = postgres().await?;
+        let folder = tempfile::tempdir()?;
+        let project = format!(
+            "version: 1\nname: inner\nserver: {{ limits: {{ concurrent_per_user: 64, sessions_per_user: 1000 }} }}\nsources:\n  inner: {{ connector: postgres, url: '${{env:URL}}' }}\n\
+             policies:\n  everything: {{ roles: [all], tables: ['*'] }}\n\
+             users:\n  clerk: {{ password: '{}', roles: [all] }}\n",
+            hash_of(CLERK)?
+        );
+        std::fs::write(folder.path().join("caliber.yaml"), project)?;
+        let path = folder.path().to_str().context("a folder that is not UTF-8")?;
+        let arguments = ["serve", "--project", path, "--listen", "127.0.0.1:0"];
+        anyhow::Ok((Server::start(&arguments, [("URL", url.as_str())])?, folder))
+    };
+    INNER.get_or_try_init(|| made).await.map(|(server, _)| server)
+}
+
 /// The source by itself, for results broken off.
 pub async fn broken_off(kind: Kind) -> Result<Networked> {
     ensure!(NUMBERS == 50_000, "`numbers` has another number of rows");
-    let (name, url, port, password) = match kind {
+    let (name, url, port, password, messages): (_, _, _, _, fn(&[u8]) -> Vec<usize>) = match kind {
         Kind::Postgres => {
             let server = Postgres::shared()?;
-            ("postgres", postgres().await?, server.port(), server.password())
+            let password = server.password();
+            (
+                "postgres",
+                postgres().await?,
+                server.port(),
+                password,
+                postgres_messages,
+            )
+        }
+        Kind::FlightSql => {
+            let url = inner().await?.uri.clone();
+            let port = url.rsplit_once(':').context("no port")?.1.parse()?;
+            ("flight_sql", url, port, CLERK, http2_frames)
         }
         _ => {
             let server = MariaDb::shared()?;
-            ("mysql", mariadb().await?, server.port(), server.password())
+            (
+                "mysql",
+                mariadb().await?,
+                server.port(),
+                server.password(),
+                mysql_messages,
+            )
         }
-    };
-    let messages = if kind == Kind::Postgres {
-        postgres_messages
-    } else {
-        mysql_messages
     };
     let at = move |to: u16| SourceSpec {
         name: "ledger".to_owned(),
-        options: Options::default().with(
-            "url",
-            OptionValue::Secret(url.replace(&format!(":{port}/"), &format!(":{to}/")).into()),
-        ),
+        options: options(kind, url.replace(&format!(":{port}"), &format!(":{to}"))),
         connections_max: 2,
         statement_timeout: std::time::Duration::from_secs(120),
     };
@@ -145,6 +197,17 @@ pub async fn broken_off(kind: Kind) -> Result<Networked> {
     })
 }
 
+fn options(kind: Kind, url: String) -> Options {
+    let options = Options::default().with("url", OptionValue::Secret(url.into()));
+    if kind != Kind::FlightSql {
+        return options;
+    }
+    options
+        .with("schema", OptionValue::Text("inner".to_owned()))
+        .with("user", OptionValue::Text("clerk".to_owned()))
+        .with("password", OptionValue::Secret(CLERK.into()))
+}
+
 fn factory(kind: &str) -> Result<&'static dyn ConnectorFactory> {
     let found = FACTORIES.iter().find(|factory| factory.kind() == kind);
     found.copied().context("no such kind")
@@ -153,7 +216,7 @@ fn factory(kind: &str) -> Result<&'static dyn ConnectorFactory> {
 /// How many statements run at the source. Of SQLite, whose threads are the engine's own, nothing can be seen.
 pub async fn running(kind: Kind) -> Result<usize> {
     match kind {
-        Kind::Postgres => Postgres::shared()?.running(DATABASE).await,
+        Kind::Postgres | Kind::FlightSql => Postgres::shared()?.running(DATABASE).await,
         Kind::MariaDb => MariaDb::shared()?.running(DATABASE).await,
         Kind::Sqlite => Ok(0),
     }
@@ -162,7 +225,7 @@ pub async fn running(kind: Kind) -> Result<usize> {
 /// Ends every session that runs a statement, as an administrator does; how many there were.
 pub async fn end_sessions(kind: Kind) -> Result<usize> {
     match kind {
-        Kind::Postgres => {
+        Kind::Postgres | Kind::FlightSql => {
             let sql = format!(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{DATABASE}' \
                  AND state = 'active' AND pid <> pg_backend_pid()"
@@ -194,6 +257,7 @@ pub fn ensure_safe(error: &EngineError) -> Result<()> {
         "127.0.0.1",
         "pg-Secret",
         "my-Secret",
+        CLERK,
         "caliber_test",
         "terminating",
         DATABASE,
