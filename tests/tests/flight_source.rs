@@ -3,7 +3,7 @@
 //! The inner server's own source is Parquet with a column of every plain type, and rows that careless comparisons confuse.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -12,9 +12,10 @@ use arrow::array::{
     Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt16Array, UInt64Array,
 };
 use caliber_catalog::source::OptionValue;
-use caliber_connector_spi::{ConnectorFactory, Options, SourceSpec};
+use caliber_connector_spi::{ConnectorFactory, ErrorClass, Options, SourceSpec};
 use caliber_connectors::FACTORIES;
 use caliber_engine::EngineOptions;
+use caliber_testkit::Authority;
 use caliber_testkit::conformance::{Fixture, LATE, LATE_DAY, LATE_NAME, LATE_NUMBER, NUMBERS, TEXTS, conformance};
 use caliber_tests::engine::{ask, open, principal};
 use caliber_tests::program::{Server, hash_of};
@@ -158,11 +159,16 @@ struct Inner {
 
 impl Inner {
     fn start() -> Result<Self> {
+        Self::with("")
+    }
+
+    /// With more lines of its project.
+    fn with(settings: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         hostile(folder.path())?;
         plain_tables(folder.path())?;
         let project = format!(
-            "version: 1\nname: inner\nsources:\n  files:\n    connector: files\n    path: .\n    tables:\n      \
+            "version: 1\nname: inner\n{settings}sources:\n  files:\n    connector: files\n    path: .\n    tables:\n      \
              hostile: {{ path: hostile.parquet }}\n      numbers: {{ path: numbers.parquet }}\n      \
              late: {{ path: late.parquet }}\npolicies:\n  everything: {{ roles: [all], tables: ['*'] }}\n\
              users:\n  clerk: {{ password: '{}', roles: [all] }}\n",
@@ -307,6 +313,88 @@ async fn an_inner_server_that_ends_is_said_by_its_alias_alone() -> Result<()> {
     ensure!(refused.code.as_str() == "SRC001" && said.contains("group"), "{said}");
     for hidden in [CANARY, uri.trim_start_matches("grpc://"), "numbers.parquet"] {
         ensure!(!said.contains(hidden), "{said}");
+    }
+    Ok(())
+}
+
+/// The class that a source which cannot be described is refused with; the error says nothing of where and who.
+async fn refused(options: Options) -> Result<ErrorClass> {
+    let introspected = match factory()?.open(&spec(options)) {
+        Ok(connector) => connector.introspect().await.map(drop),
+        Err(error) => Err(error),
+    };
+    let error = introspected.err().context("it was described")?;
+    let shown = format!("{error} {error:?}");
+    ensure!(error.to_string().starts_with("source `ledger`: "), "{shown}");
+    for hidden in [CANARY, "other-canary", "127.0.0.1", "localhost", "clerk"] {
+        ensure!(!shown.contains(hidden), "`{hidden}` in {shown}");
+    }
+    Ok(error.class)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_server_that_an_authority_vouches_for_is_asked() -> Result<()> {
+    let (authority, other) = (Authority::new()?, Authority::new()?);
+    let identity = authority.issue("localhost")?;
+    let settings = format!(
+        "server: {{ flight: {{ tls: {{ cert: {}, key: {} }} }} }}\n",
+        identity.certificate.display(),
+        identity.key.display()
+    );
+    let inner = Inner::with(&settings)?;
+    let port = inner.server.uri.rsplit_once(':').context("no port")?.1.to_owned();
+    let at = |address: &str, ca: Option<PathBuf>| {
+        let url = OptionValue::Secret(format!("{address}:{port}").into());
+        let options = inner.options(CANARY).with("url", url);
+        match ca {
+            Some(ca) => options.with("ca", OptionValue::Path(ca)),
+            None => options,
+        }
+    };
+    let trusted = at("grpc+tls://localhost", Some(authority.certificate()));
+    factory()?.open(&spec(trusted))?.introspect().await?;
+    for untrusted in [
+        // Its certificate names another host; an authority that is not its own; those that everybody knows; in the clear.
+        at("grpc+tls://127.0.0.1", Some(authority.certificate())),
+        at("grpc+tls://localhost", Some(other.certificate())),
+        at("grpc+tls://localhost", None),
+        at("grpc://localhost", None),
+    ] {
+        ensure!(refused(untrusted).await? == ErrorClass::Unavailable);
+    }
+    let none = at("grpc+tls://localhost", Some("/no-such-file.pem".into()));
+    ensure!(refused(none).await? == ErrorClass::Options);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_is_not_known_or_cannot_be_meant_is_refused() -> Result<()> {
+    let inner = Inner::start()?;
+    let secret = |text: &str| OptionValue::Secret(text.to_owned().into());
+    let text = |text: &str| OptionValue::Text(text.to_owned());
+    let here = |name: &'static str, value: OptionValue| inner.options(CANARY).with(name, value);
+    for denied in [here("password", secret("other-canary")), here("user", text("nobody"))] {
+        ensure!(refused(denied).await? == ErrorClass::Denied);
+    }
+    let token = Options::default()
+        .with("url", secret(&inner.server.uri))
+        .with("schema", text("files"))
+        .with("token", secret("other-canary"));
+    ensure!(refused(token).await? == ErrorClass::Denied);
+    for wrong in [
+        here("dialect", text("postgresql")),
+        here("schema", text("")),
+        here("tls", text("require")),
+        here("token", secret("other-canary")),
+        here("user", text("a:b")),
+        here("url", secret("grpc://127.0.0.1")),
+        here("url", secret("grpc://127.0.0.1:1/path")),
+        here("url", secret("grpc://clerk:other-canary@127.0.0.1:1")),
+        here("url", secret("postgres://127.0.0.1:1")),
+        // Another machine, in the clear.
+        here("url", secret("grpc://192.0.2.1:1")),
+    ] {
+        ensure!(refused(wrong).await? == ErrorClass::Options);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod block;
 mod dialect;
 mod expression;
 mod names;
+mod needed;
 mod select;
 mod sql;
 

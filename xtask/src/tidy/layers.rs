@@ -58,7 +58,7 @@ const LAYERS: &[Layer] = &[
         name: "caliber-connectors",
         imports: &["caliber-catalog", "caliber-connector-spi"],
         test_imports: &["caliber-testkit"],
-        foreign: &["tonic*"],
+        foreign: &[],
     },
     Layer {
         name: "caliber-engine",

@@ -11,10 +11,15 @@ use tonic::{Code, Status};
 /// The error as anyone may see it.
 pub(super) fn failure(source_name: &str, status: &Status) -> ConnectorError {
     let code = own_code(status.message());
-    let (class, words) = classify(status.code(), code);
+    // A status that wraps another error was made here, of a connection that ended: no server cancelled anything.
+    let grpc_code = match status.code() {
+        Code::Cancelled if status.source().is_some() => Code::Unavailable,
+        other => other,
+    };
+    let (class, words) = classify(grpc_code, code);
     let message = match code {
         Some(code) => format!("{words} ({code})"),
-        None => format!("{words} (gRPC {:?})", status.code()),
+        None => format!("{words} (gRPC {grpc_code:?})"),
     };
     ConnectorError::new(source_name, class, message)
 }

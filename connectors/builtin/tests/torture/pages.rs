@@ -181,7 +181,7 @@ fn check(kind: &str, wanted: &[(&str, String)]) {
     }
     assert!(
         fresh == page,
-        "docs/connectors/{kind}.md is stale: CALIBER_WRITE_PAGES=1 cargo test -p caliber-connectors --test torture pages"
+        "docs/connectors/{kind}.md is stale: CALIBER_WRITE_PAGES=1 cargo test --workspace --test torture pages"
     );
 }
 
@@ -228,6 +228,21 @@ async fn the_pages_of_databases_say_what_the_code_does() {
     database.execute_batch(&SQLITE.script()).expect("loads");
     let lite = open("sqlite", Options::default().with("path", OptionValue::Path(path)));
     check_database("sqlite", &*lite, &SQLITE).await;
+}
+
+#[tokio::test]
+async fn the_page_of_flight_sql_says_what_the_code_does() {
+    let options_of_source = Options::default()
+        .with("url", OptionValue::Secret(SecretString::from("grpc://127.0.0.1:1")))
+        .with("schema", OptionValue::Text("ledger".to_owned()));
+    let connector = open("flight_sql", options_of_source);
+    check(
+        "flight_sql",
+        &[
+            ("options", options("flight_sql")),
+            ("pushdown", pushdown(connector.capabilities())),
+        ],
+    );
 }
 
 /// Every type that Parquet files are written with.

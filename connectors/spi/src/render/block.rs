@@ -12,6 +12,7 @@ use arrow::datatypes::DataType;
 
 use super::dialect::{Call, Dialect};
 use super::names::prefix;
+use super::needed::{is_needed, need, needed_by};
 use super::select::{Block, Subquery};
 use super::sql::chain;
 use super::{Form, Operand, Sql};
@@ -53,27 +54,6 @@ pub(super) fn statement(root: &Relation, dialect: &dyn Dialect) -> Sql {
         return select;
     }
     Sql::of("WITH {} {}", &[&Sql::joined(&renderer.first, ", "), &select])
-}
-
-/// Adds the columns of `expr` to those needed.
-fn need(needed: &mut [bool], expr: &Expr) {
-    expr.visit(&mut |part| {
-        if let Expr::Column(index) | Expr::InKeys { column: index, .. } = part
-            && let Some(needed) = needed.get_mut(*index)
-        {
-            *needed = true;
-        }
-    });
-}
-
-fn needed_by<'e>(width: usize, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<bool> {
-    let mut needed = vec![false; width];
-    exprs.into_iter().for_each(|expr| need(&mut needed, expr));
-    needed
-}
-
-fn is_needed(needed: &[bool], at: usize) -> bool {
-    needed.get(at).copied().unwrap_or(false)
 }
 
 fn has_query(expr: &Expr) -> bool {

@@ -151,10 +151,13 @@ async fn inner() -> Result<&'static Server> {
     INNER.get_or_try_init(|| made).await.map(|(server, _)| server)
 }
 
+/// Where the messages of a stream end.
+type Messages = fn(&[u8]) -> Vec<usize>;
+
 /// The source by itself, for results broken off.
 pub async fn broken_off(kind: Kind) -> Result<Networked> {
     ensure!(NUMBERS == 50_000, "`numbers` has another number of rows");
-    let (name, url, port, password, messages): (_, _, _, _, fn(&[u8]) -> Vec<usize>) = match kind {
+    let (name, url, port, password, messages): (_, _, _, _, Messages) = match kind {
         Kind::Postgres => {
             let server = Postgres::shared()?;
             let password = server.password();
