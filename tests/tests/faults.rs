@@ -3,12 +3,25 @@
 use anyhow::{Result, ensure};
 use caliber_testkit::conformance::faults::truncation;
 use caliber_tests::proof::faults::{Kind, broken_off, cancelled, killed, restarted, reused};
+use tokio::sync::{Mutex, MutexGuard};
 
 const SEED: u64 = 20_260_101;
+
+/// Nothing else of these tests at the server of `kind`: whoever ends its sessions, or counts them, means all of them.
+async fn alone(kind: Kind) -> Option<MutexGuard<'static, ()>> {
+    static POSTGRES: Mutex<()> = Mutex::const_new(());
+    static MARIADB: Mutex<()> = Mutex::const_new(());
+    match kind {
+        Kind::Postgres | Kind::FlightSql => Some(POSTGRES.lock().await),
+        Kind::MariaDb => Some(MARIADB.lock().await),
+        Kind::Sqlite => None,
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv8_a_result_broken_off_anywhere_is_an_error() -> Result<()> {
     for kind in Kind::NETWORKED {
+        let _alone = alone(kind).await;
         let found = truncation(&broken_off(kind).await?, 40).await;
         ensure!(found.refused >= 60, "{kind:?}: {found:?}");
     }
@@ -18,6 +31,7 @@ async fn inv8_a_result_broken_off_anywhere_is_an_error() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ended_at_the_source_is_an_error_and_the_next_query_is_answered() -> Result<()> {
     for kind in Kind::NETWORKED {
+        let _alone = alone(kind).await;
         killed(kind, 10).await?;
     }
     Ok(())
@@ -26,6 +40,7 @@ async fn a_session_ended_at_the_source_is_an_error_and_the_next_query_is_answere
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv10_a_client_that_leaves_leaves_nothing_running() -> Result<()> {
     for kind in Kind::ALL {
+        let _alone = alone(kind).await;
         cancelled(kind, 10, SEED).await?;
     }
     Ok(())
@@ -34,6 +49,7 @@ async fn inv10_a_client_that_leaves_leaves_nothing_running() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv10_a_cancel_never_meets_the_next_user_of_its_connection() -> Result<()> {
     for kind in Kind::ALL {
+        let _alone = alone(kind).await;
         reused(kind, 50, SEED).await?;
     }
     Ok(())

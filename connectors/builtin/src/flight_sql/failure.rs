@@ -11,10 +11,11 @@ use tonic::{Code, Status};
 /// The error as anyone may see it.
 pub(super) fn failure(source_name: &str, status: &Status) -> ConnectorError {
     let code = own_code(status.message());
-    // A status that wraps another error was made here, of a connection that ended: no server cancelled anything.
-    let grpc_code = match status.code() {
-        Code::Cancelled if status.source().is_some() => Code::Unavailable,
-        other => other,
+    // A status that wraps another error was made here, of a connection that ended: no server said anything.
+    let grpc_code = if status.source().is_some() {
+        Code::Unavailable
+    } else {
+        status.code()
     };
     let (class, words) = classify(grpc_code, code);
     let message = match code {
@@ -40,7 +41,7 @@ pub(super) fn connect_failure(source_name: &str, error: &tonic::transport::Error
 
 /// Whether another connection may have another answer: this one is gone, or its session is.
 pub(super) fn is_stale(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::Unauthenticated | Code::Unknown)
+    status.source().is_some() || matches!(status.code(), Code::Unavailable | Code::Unauthenticated | Code::Unknown)
 }
 
 /// The code a Caliber begins its messages with: three letters, three digits, a colon.
