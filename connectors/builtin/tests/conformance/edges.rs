@@ -84,7 +84,7 @@ impl Loaded {
     async fn ordered(&self, root: &Relation) -> Result<Vec<String>, ConnectorError> {
         let reader = self.connector.reader(QueryContext {
             query_id: "edges".to_owned(),
-            deadline: Instant::now() + Duration::from_secs(60),
+            deadline: Instant::now() + Duration::from_secs(600),
             batch_rows_max: 8_192,
             buffer_bytes_max: 64 << 20,
             log: Arc::new(Silent),

@@ -31,7 +31,7 @@ fn open(kind: &str, url: &str) -> Arc<dyn Connector> {
 fn reader(connector: &dyn Connector, batch_rows_max: usize) -> Arc<dyn SourceReader> {
     connector.reader(QueryContext {
         query_id: "exact".to_owned(),
-        deadline: Instant::now() + Duration::from_secs(60),
+        deadline: Instant::now() + Duration::from_secs(600),
         batch_rows_max,
         buffer_bytes_max: 64 << 20,
         log: Arc::new(Silent),

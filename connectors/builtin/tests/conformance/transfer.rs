@@ -73,7 +73,7 @@ pub(crate) fn reader(connector: &dyn Connector, batch_rows_max: usize) -> (Arc<d
     let log = Arc::new(Statements::default());
     let reader = connector.reader(QueryContext {
         query_id: "transfer".to_owned(),
-        deadline: Instant::now() + Duration::from_secs(60),
+        deadline: Instant::now() + Duration::from_secs(600),
         batch_rows_max,
         buffer_bytes_max: 64 << 20,
         log: log.clone(),

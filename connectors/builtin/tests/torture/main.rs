@@ -73,7 +73,7 @@ async fn read(
 ) -> Result<RecordBatch, ConnectorError> {
     let context = QueryContext {
         query_id: "torture".to_owned(),
-        deadline: Instant::now() + Duration::from_secs(60),
+        deadline: Instant::now() + Duration::from_secs(600),
         batch_rows_max,
         buffer_bytes_max: 64 << 20,
         log: Arc::new(Silent),
