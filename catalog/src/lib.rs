@@ -15,6 +15,7 @@ pub mod snapshot;
 pub mod source;
 pub mod source_schema;
 pub mod standing;
+pub mod whole;
 
 mod digest;
 mod load;

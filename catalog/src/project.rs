@@ -15,6 +15,7 @@ pub use crate::metric::{BaseMetric, Metric, Missing, Pick, SemiAdditive};
 use crate::name::{ColumnName, TableName};
 use crate::principal::{AttributeValue, Principal};
 use crate::source::Options;
+use crate::whole::Whole;
 
 /// A checked project. Immutable once loaded.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Project {
     pub entities: BTreeMap<String, Entity>,
     /// `metrics`, by name.
     pub metrics: BTreeMap<String, Metric>,
+    /// `tags`, `segments`, `lifecycles`, `journeys` and `timelines`, by entity.
+    pub wholes: BTreeMap<String, Whole>,
     /// `policies`, in the order of file path, then place.
     pub policies: Vec<Policy>,
     /// `users`, by name.

@@ -2,6 +2,8 @@
 //!
 //! Owns: every key there is, its shape and its sentence. Never: reads a file.
 
+mod whole;
+
 use super::shape::{Field, Keys, Record, Shape};
 
 /// The format's own version.
@@ -49,11 +51,19 @@ pub(super) static PROJECT: Record = Record {
             Shape::Map(Keys::Identifier, &Shape::Record(&METRIC)),
             "What is measured, defined once for every department.",
         ),
-        Field::later("tags"),
-        Field::later("segments"),
-        Field::later("lifecycles"),
-        Field::later("journeys"),
-        Field::later("timelines"),
+        Field::new(
+            "tags",
+            whole::TAGS,
+            "By entity, what may be said of one: true or false.",
+        ),
+        Field::new("segments", whole::SEGMENTS, "By entity, groups that are acted upon."),
+        Field::new("lifecycles", whole::LIFECYCLES, "By entity, the stages of its life."),
+        Field::new("journeys", whole::JOURNEYS, "By entity, steps taken one after another."),
+        Field::new(
+            "timelines",
+            whole::TIMELINES,
+            "By entity, the events of every department.",
+        ),
     ],
 };
 

@@ -11,6 +11,7 @@ mod server;
 mod sources;
 mod tables;
 mod users;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -55,6 +56,8 @@ pub(super) fn build(
         .filter_map(|(key, fields)| Some((key.text.clone(), metrics::metric(key, fields, &mut scope)?)))
         .collect();
     metrics::report_case_variants(&metrics, &mut scope);
+    let wholes = whole::wholes(fields, &mut scope);
+    whole::report_clashes(&wholes, &entities, &metrics, &mut scope);
     let policies: Vec<_> = fields
         .records("policies")
         .map(|(key, fields)| policies::policy(key, fields, &mut scope))
@@ -74,6 +77,7 @@ pub(super) fn build(
         tables,
         entities,
         metrics,
+        wholes,
         policies,
         users,
         hash: digest::project(fields),
