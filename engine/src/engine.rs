@@ -21,6 +21,7 @@ use datafusion::execution::session_state::SessionState;
 use secrecy::ExposeSecret;
 
 use crate::EngineError;
+use crate::expand::check_wholes::check_wholes;
 use crate::govern::check_policies::check_policies;
 use crate::govern::mask_functions::mask_functions;
 use crate::govern::standing::standing;
@@ -193,6 +194,9 @@ impl Engine {
         let (metrics, wrong) = define_metrics(&snapshot, &state);
         snapshot.metrics = metrics;
         findings.extend(wrong);
+        if !findings.iter().any(|finding| finding.severity == Severity::Error) {
+            findings.extend(check_wholes(&snapshot, &state));
+        }
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Err(findings);
         }

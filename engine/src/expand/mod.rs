@@ -2,5 +2,6 @@
 //!
 //! Owns: the views an entity has. Never: reads raw tables; a view runs as its caller on every base table.
 
+pub(crate) mod check_wholes;
 pub(crate) mod entity_view;
 pub(crate) mod view_cells;

@@ -477,7 +477,8 @@ fn known_column(remote: &RemoteTable, table: &TableName, name: &str, place: &Pla
     })
 }
 
-fn is_time(data_type: &DataType) -> bool {
+/// Whether a column says when.
+pub(crate) fn is_time(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::Date32
