@@ -13,8 +13,9 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Files;
+use super::options::TableSpec;
 use super::places::State;
-use super::{Files, TableSpec};
 use crate::batch::sliced_bytes;
 
 /// The size beyond which a batch is cut in two.
@@ -29,13 +30,16 @@ pub(super) fn changed(files: &Files, spec: &TableSpec) -> ConnectorError {
 
 /// An error of DataFusion's readers, without its text: it may hold paths and values.
 pub(super) fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) -> ConnectorError {
+    if let Some(error) = store_error(error) {
+        return files.store_error(spec, error);
+    }
     match error.find_root() {
         DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => files
             .error(
                 ErrorClass::Statement,
                 format!("the query over table `{}` cannot be planned", spec.name),
             ),
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => files.error(
+        DataFusionError::IoError(_) => files.error(
             ErrorClass::Unavailable,
             format!("a file of table `{}` cannot be read", spec.name),
         ),
@@ -51,6 +55,21 @@ pub(super) fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) 
             ),
         ),
     }
+}
+
+/// The store's word, wherever in the error it stands: readers of Parquet wrap it in their own.
+fn store_error(error: &DataFusionError) -> Option<&object_store::Error> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<object_store::Error>() {
+            return Some(found);
+        }
+        if let Some(found) = error.downcast_ref::<Box<object_store::Error>>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// One scan under way. Dropping it ends it.
@@ -104,13 +123,17 @@ pub(super) async fn next(scan: Option<Scan>) -> Result<Option<(RecordBatch, Opti
     }
 }
 
-/// The end of a scan: an answer only if the files are still what they were when it began.
+/// The end of a scan: an answer only if the files are still what they were when it began. Files of a store were asked for by
+/// their tags, and one that has changed did not come.
 async fn ended(scan: Scan) -> Result<Option<(RecordBatch, Option<Scan>)>, ConnectorError> {
-    let (files, spec) = (scan.files.clone(), scan.spec.clone());
-    let now = tokio::task::spawn_blocking(move || files.find(&spec)).await;
+    if scan.state.values().all(|file| file.e_tag.is_some()) {
+        return Ok(None);
+    }
+    let now = tokio::time::timeout_at(scan.deadline.into(), scan.files.root.find(&scan.spec.path)).await;
     match now {
         Ok(Ok(now)) if now == scan.state => Ok(None),
-        _ => Err(changed(&scan.files, &scan.spec)),
+        Ok(_) => Err(changed(&scan.files, &scan.spec)),
+        Err(_) => Err(scan.files.error(ErrorClass::Deadline, "the deadline passed")),
     }
 }
 
