@@ -135,7 +135,7 @@ fn root(options: &Options) -> Result<Root, String> {
 }
 
 /// One folder, or one store.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Files {
     source: String,
     root: Root,

@@ -6,6 +6,7 @@
 //! is not told.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -13,15 +14,19 @@ use arrow::csv::ReaderBuilder;
 use arrow::csv::reader::Format as CsvFormat;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use caliber_connector_spi::RemoteColumn;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use datafusion::parquet::arrow::async_reader::ParquetObjectReader;
+use datafusion::parquet::arrow::async_reader::MetadataFetch;
 use datafusion::parquet::errors::ParquetError;
-use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectMeta, ObjectStore};
+use datafusion::parquet::file::metadata::ParquetMetaDataReader;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use object_store::path::Path as Location;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::contents::Contents;
 use super::options::{Format, TableSpec};
@@ -30,6 +35,8 @@ use super::spelling::Spelling;
 
 /// Footers that are read at once.
 const FOOTERS_AT_ONCE: usize = 8;
+/// What of the end of a Parquet file is fetched at first: most footers are within it.
+const FOOTER_BYTES: usize = 64 << 10;
 
 /// A table as its files are now.
 pub(super) struct Described {
@@ -150,17 +157,38 @@ fn said(error: &datafusion::error::DataFusionError, words: &str) -> Why {
 }
 
 async fn parquet(store: Arc<dyn ObjectStore>, file: &ObjectMeta) -> Result<(Schema, Option<u64>), Why> {
-    let mut reader = ParquetObjectReader::new(store, file.location.clone()).with_file_size(file.size);
-    let footer = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await;
+    let damaged = || Why::from("a file is not Parquet, or damaged");
+    let footer = Footer {
+        store: &store,
+        file: &file.location,
+    };
+    let footer = ParquetMetaDataReader::new()
+        .with_prefetch_hint(Some(FOOTER_BYTES))
+        .load_and_finish(footer, file.size)
+        .await;
     let footer = footer.map_err(|error| match error {
         ParquetError::External(error) => match error.downcast::<object_store::Error>() {
             Ok(error) => Why::Store(*error),
-            Err(_) => "a file is not Parquet, or damaged".into(),
+            Err(_) => damaged(),
         },
-        _ => "a file is not Parquet, or damaged".into(),
+        _ => damaged(),
     })?;
-    let rows = u64::try_from(footer.metadata().file_metadata().num_rows()).ok();
+    let rows = u64::try_from(footer.file_metadata().num_rows()).ok();
+    let footer = ArrowReaderMetadata::try_new(Arc::new(footer), ArrowReaderOptions::new()).map_err(|_| damaged())?;
     Ok((footer.schema().as_ref().clone(), rows))
+}
+
+/// The end of a Parquet file.
+struct Footer<'a> {
+    store: &'a Arc<dyn ObjectStore>,
+    file: &'a Location,
+}
+
+impl MetadataFetch for Footer<'_> {
+    fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        let bytes = self.store.get_range(self.file, range);
+        bytes.map_err(|error| ParquetError::External(Box::new(error))).boxed()
+    }
 }
 
 /// The fields that the project declares, where it does: the files have them, in that type or one that fits into it.

@@ -125,7 +125,9 @@ fn schema(table: &RemoteTable, spec: &TableSpec) -> TableSchema {
         .map(|column| Arc::new(Field::new(&column.name, column.data_type.clone(), column.nullable)));
     let (folders, inside): (Vec<FieldRef>, Vec<FieldRef>) =
         fields.partition(|field| of_path.contains(&field.name().as_str()));
-    TableSchema::new(Arc::new(Schema::new(inside)), folders)
+    TableSchema::builder(Arc::new(Schema::new(inside)))
+        .with_table_partition_cols(folders)
+        .build()
 }
 
 /// The rows of `scan` that are read, before the columns.

@@ -1,4 +1,4 @@
-//! Parquet and CSV files: every type with rows that careless comparisons confuse, and the suite.
+//! Files in a folder and in an object store: every type with rows that careless comparisons confuse, and the suite.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,8 +11,11 @@ use arrow::array::{
 };
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::{Field, Schema};
+use arrow::ipc::writer::{FileWriter, StreamWriter};
+use arrow::json::LineDelimitedWriter;
 use caliber_catalog::source::OptionValue;
 use caliber_connector_spi::{Options, SourceSpec};
+use caliber_testkit::S3Server;
 use caliber_testkit::conformance::{Fixture, LATE, LATE_DAY, LATE_NAME, LATE_NUMBER, NUMBERS, TEXTS, conformance};
 use datafusion::parquet::arrow::ArrowWriter;
 
@@ -115,17 +118,21 @@ fn csv(path: &Path, batch: &RecordBatch) {
         .expect("rows");
 }
 
-fn at(folder: &Path, hostile: &str, numbers: &str) -> SourceSpec {
+fn tables(hostile: &str, numbers: &str) -> OptionValue {
     let table = |path: &str| BTreeMap::from([("path".to_owned(), path.to_owned())]);
     let tables = BTreeMap::from([
         ("hostile".to_owned(), table(hostile)),
         ("numbers".to_owned(), table(numbers)),
         ("late".to_owned(), table(&hostile.replace("hostile", "late"))),
     ]);
+    OptionValue::Tables(tables)
+}
+
+fn at(folder: &Path, hostile: &str, numbers: &str) -> SourceSpec {
     spec(
         Options::default()
             .with("path", OptionValue::Path(folder.to_owned()))
-            .with("tables", OptionValue::Tables(tables)),
+            .with("tables", tables(hostile, numbers)),
     )
 }
 
@@ -177,4 +184,105 @@ async fn csv_passes_the_suite() {
     csv(&folder.path().join("numbers.csv"), &numbers());
     csv(&folder.path().join("late.csv"), &late());
     passes(folder.path(), at(folder.path(), "hostile.csv", "numbers.csv")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_passes_the_suite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hostile = hostile();
+    let kept: Vec<usize> = ["id", "big", "small", "truth", "name", "other\"name"]
+        .iter()
+        .map(|name| hostile.schema().index_of(name).expect("a column"))
+        .collect();
+    let hostile = hostile.project(&kept).expect("columns");
+    for (name, batch) in [("hostile.json", &hostile), ("numbers.json", &numbers()), ("late.json", &late())] {
+        let file = File::create(folder.path().join(name)).expect("a file");
+        let mut writer = LineDelimitedWriter::new(file);
+        writer.write(batch).expect("rows");
+        writer.finish().expect("an end");
+    }
+    let days = [("columns", "id bigint, number bigint, name text, day date")];
+    let mut source = at(folder.path(), "hostile.json", "numbers.json");
+    let Some((OptionValue::Tables(tables), _)) = source.options.values.get_mut("tables") else {
+        panic!("tables");
+    };
+    let late = tables.get_mut("late").expect("a table");
+    late.extend(days.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    passes(folder.path(), source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrow_passes_the_suite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = [("hostile.arrow", hostile()), ("late.arrow", late())];
+    for (name, batch) in &whole {
+        let file = File::create(folder.path().join(name)).expect("a file");
+        let mut writer = FileWriter::try_new(file, &batch.schema()).expect("a writer");
+        writer.write(batch).expect("rows");
+        writer.finish().expect("a footer");
+    }
+    let numbers = numbers();
+    let file = File::create(folder.path().join("numbers.arrow")).expect("a file");
+    let mut writer = StreamWriter::try_new(file, &numbers.schema()).expect("a writer");
+    for from in (0..NUMBERS).step_by(10_000) {
+        writer.write(&numbers.slice(from, 10_000.min(NUMBERS - from))).expect("rows");
+    }
+    writer.finish().expect("an end");
+    passes(folder.path(), at(folder.path(), "hostile.arrow", "numbers.arrow")).await;
+}
+
+const BUCKET: &str = "books";
+const KEY_ID: &str = "AKIDSUITE";
+const SECRET: &str = "s3cret-of-the-suite";
+
+fn in_store(port: u16, secret: &str, hostile: &str, numbers: &str) -> SourceSpec {
+    spec(
+        Options::default()
+            .with("url", OptionValue::Text(format!("s3://{BUCKET}/a b/year")))
+            .with("endpoint", OptionValue::Text(format!("http://127.0.0.1:{port}")))
+            .with("tls", OptionValue::Text("disable".to_owned()))
+            .with("access_key_id", OptionValue::Secret(KEY_ID.to_owned().into()))
+            .with("secret_access_key", OptionValue::Secret(secret.to_owned().into()))
+            .with("tables", tables(hostile, numbers)),
+    )
+}
+
+/// A store that holds what `parquet_passes_the_suite` reads from a folder.
+async fn store() -> S3Server {
+    let server = S3Server::start(BUCKET, KEY_ID, SECRET).await.expect("a server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let numbers = numbers();
+    for (name, batch) in [
+        ("hostile.parquet", hostile()),
+        ("late.parquet", late()),
+        ("numbers-1.parquet", numbers.slice(0, 20_000)),
+        ("numbers-2.parquet", numbers.slice(20_000, 1)),
+        ("numbers-3 é%.parquet", numbers.slice(20_001, NUMBERS - 20_001)),
+    ] {
+        let path = folder.path().join("x");
+        parquet(&path, &batch);
+        server.put(&format!("a b/year/{name}"), std::fs::read(&path).expect("a file"));
+    }
+    server.put("a b/years/numbers-4.parquet", "beside the prefix");
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_passes_the_suite() {
+    let server = store().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let closed = closed.local_addr().expect("an address").port();
+    conformance(&Fixture {
+        factory: factory("files"),
+        spec: in_store(server.port(), SECRET, "hostile.parquet", "numbers-*.parquet"),
+        slow: None,
+        writes: None,
+        broken: vec![
+            in_store(server.port(), "wr0ng-key", "hostile.parquet", "numbers-*.parquet"),
+            in_store(server.port(), SECRET, "absent-file.parquet", "numbers-*.parquet"),
+            in_store(closed, SECRET, "hostile.parquet", "numbers-*.parquet"),
+        ],
+        secrets: [KEY_ID, SECRET, "wr0ng-key", "127.0.0.1", "absent-file"].map(str::to_owned).to_vec(),
+    })
+    .await;
 }
