@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use caliber_connector_spi::{
-    BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionSpec, Options, QueryContext,
-    RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet,
+    BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionSpec, Options,
+    QueryContext, RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet,
 };
 use futures::StreamExt;
 use object_store::ObjectStore;
@@ -39,7 +39,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use describe::{Described, Why};
 use options::TableSpec;
-use pinned::Pinned;
+use pinned::{Failure, Pinned};
 use places::{Refused, Root, State};
 use scan::{Scan, changed, refused};
 
@@ -171,8 +171,10 @@ impl Files {
         }
     }
 
-    fn store(&self, spec: &TableSpec) -> Result<Arc<dyn ObjectStore>, ConnectorError> {
-        self.root.store().map_err(|refused| self.refused(spec, &refused))
+    /// The files of a read.
+    fn pinned(&self, spec: &TableSpec, files: &State) -> Result<Arc<Pinned>, ConnectorError> {
+        let store = self.root.store().map_err(|refused| self.refused(spec, &refused))?;
+        Ok(Arc::new(Pinned::new(store, files)))
     }
 
     /// What a refusal means. The words of a store are not told: they may hold addresses and keys.
@@ -184,20 +186,20 @@ impl Files {
                 format!("table `{}` has no file, or it may not be read", spec.name),
             ),
             Refused::Limit => self.error(ErrorClass::Limit, format!("table `{}` has too many files", spec.name)),
-            Refused::Store(error) => self.store_error(spec, error),
+            Refused::Store(error) => self.failed(spec, error.into()),
         }
     }
 
-    fn store_error(&self, spec: &TableSpec, error: &object_store::Error) -> ConnectorError {
-        use object_store::Error;
-        match error {
-            Error::NotFound { .. } | Error::Precondition { .. } | Error::NotModified { .. } => changed(self, spec),
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                self.error(ErrorClass::Denied, "the store refuses the account")
-            }
-            _ => self.error(
+    fn failed(&self, spec: &TableSpec, failure: Failure) -> ConnectorError {
+        match failure {
+            Failure::Changed => changed(self, spec),
+            Failure::Refused => self.error(ErrorClass::Denied, "the store refuses the account"),
+            Failure::Down => self.error(
                 ErrorClass::Unavailable,
-                format!("the files of table `{}` cannot be read: the store fails or does not answer", spec.name),
+                format!(
+                    "the files of table `{}` cannot be read: the store fails or does not answer",
+                    spec.name
+                ),
             ),
         }
     }
@@ -214,10 +216,7 @@ impl Files {
         })?;
         let found = tokio::time::timeout(LISTING_TIMEOUT, self.root.find(&spec.path)).await;
         let found = match found {
-            Ok(found) => found.map_err(|refused| match refused {
-                Refused::Store(error) => self.store_error(spec, &error),
-                other => self.refused(spec, &other),
-            }),
+            Ok(found) => found.map_err(|refused| self.refused(spec, &refused)),
             Err(_) => Err(self.error(ErrorClass::Unavailable, "the store does not answer")),
         };
         match &found {
@@ -229,10 +228,12 @@ impl Files {
     }
 
     async fn describe(&self, spec: &TableSpec, files: &State) -> Result<Described, ConnectorError> {
-        let store: Arc<dyn ObjectStore> = Arc::new(Pinned::new(self.store(spec)?, files));
-        let described = describe::describe(&store, spec, files).await.map_err(|why| match why {
-            Why::Says(why) => self.error(ErrorClass::Data, format!("table `{}` cannot be read: {why}", spec.name)),
-            Why::Store(error) => self.store_error(spec, &error),
+        let pinned = self.pinned(spec, files)?;
+        let store = Arc::clone(&pinned) as Arc<dyn ObjectStore>;
+        let described = describe::describe(&store, spec, files).await;
+        let described = described.map_err(|Why(why)| match pinned.failure() {
+            Some(failure) => self.failed(spec, failure),
+            None => self.error(ErrorClass::Data, format!("table `{}` cannot be read: {why}", spec.name)),
         })?;
         self.columns
             .lock()
@@ -366,13 +367,15 @@ impl SourceReader for Reader {
             batch_rows_max: self.context.batch_rows_max,
             parts,
         };
-        let streams = plan::scan(files.store(&spec)?, &spec, &state, &asked, bounds)
+        let store = files.pinned(&spec, &state)?;
+        let streams = plan::scan(Arc::clone(&store), &spec, &state, &asked, bounds)
             .await
-            .map_err(|error| refused(files, &spec, &error))?;
+            .map_err(|error| refused(files, &spec, &store, &error))?;
         let started = streams.into_iter().map(|stream| Scan {
             files: files.clone(),
             spec: spec.clone(),
             state: state.clone(),
+            store: Arc::clone(&store),
             stream,
             schema: query.schema(),
             deadline,

@@ -170,7 +170,10 @@ fn empty(status: u16) -> Answer {
 
 fn answer(request: &Request, shared: &Shared) -> Answer {
     let mut state = shared.state.lock();
-    let range = request.headers.get("range").map_or("", |range| range.trim_start_matches("bytes="));
+    let range = request
+        .headers
+        .get("range")
+        .map_or("", |range| range.trim_start_matches("bytes="));
     let said = format!("{} {} {range}", request.method, request.path);
     state.requests.push(said.trim_end().to_owned());
     if let Some(status) = state.broken {
@@ -180,12 +183,19 @@ fn answer(request: &Request, shared: &Shared) -> Answer {
         return empty(403);
     }
     let path = decoded(&request.path);
-    let Some(rest) = path.strip_prefix('/').and_then(|path| path.strip_prefix(&shared.bucket)) else {
+    let Some(rest) = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_prefix(&shared.bucket))
+    else {
         return empty(404);
     };
     let key = rest.trim_start_matches('/');
     if key.is_empty() {
-        return (200, Vec::new(), list(request, &shared.bucket, &state.objects).into_bytes());
+        return (
+            200,
+            Vec::new(),
+            list(request, &shared.bucket, &state.objects).into_bytes(),
+        );
     }
     match state.objects.get(key) {
         Some(content) => object(request, content),
@@ -203,7 +213,11 @@ fn object(request: &Request, content: &[u8]) -> Answer {
         headers.push(("Content-Length", content.len().to_string()));
         return (200, headers, Vec::new());
     }
-    let Some(range) = request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")) else {
+    let Some(range) = request
+        .headers
+        .get("range")
+        .and_then(|range| range.strip_prefix("bytes="))
+    else {
         return (200, headers, content.to_vec());
     };
     let (from, to) = range.split_once('-').unwrap_or((range, ""));
@@ -223,7 +237,7 @@ fn object(request: &Request, content: &[u8]) -> Answer {
 fn list(request: &Request, bucket: &str, objects: &BTreeMap<String, Vec<u8>>) -> String {
     let asked = |name: &str| {
         let found = request.query.iter().find(|(other, _)| other == name);
-        found.map(|(_, value)| decoded(value))
+        found.map(|(_, value)| decoded(&value.replace('+', " ")))
     };
     let prefix = asked("prefix").unwrap_or_default();
     let after = asked("continuation-token").or(asked("start-after")).unwrap_or_default();
@@ -244,7 +258,10 @@ fn list(request: &Request, bucket: &str, objects: &BTreeMap<String, Vec<u8>>) ->
         last.clone_from(key);
     }
     let more = if found.peek().is_some() {
-        format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>", escaped(&last))
+        format!(
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>{}</NextContinuationToken>",
+            escaped(&last)
+        )
     } else {
         "<IsTruncated>false</IsTruncated>".to_owned()
     };
@@ -266,21 +283,43 @@ fn tag(content: &[u8]) -> String {
 /// The `Authorization` that the request must have, from what it says it signed.
 fn signature(request: &Request, shared: &Shared) -> Option<String> {
     let given = request.headers.get("authorization")?;
-    let part = |name: &str| given.split_once(&format!("{name}="))?.1.split(',').next().map(str::trim);
+    let part = |name: &str| {
+        given
+            .split_once(&format!("{name}="))?
+            .1
+            .split(',')
+            .next()
+            .map(str::trim)
+    };
     let (credential, signed) = (part("Credential")?, part("SignedHeaders")?);
     let scope = credential.strip_prefix(&shared.key_id)?.strip_prefix('/')?;
-    if !["host", "x-amz-content-sha256", "x-amz-date"].iter().all(|name| signed.split(';').any(|other| other == *name)) {
+    if !["host", "x-amz-content-sha256", "x-amz-date"]
+        .iter()
+        .all(|name| signed.split(';').any(|other| other == *name))
+    {
         return None;
     }
-    let mut query: Vec<String> = request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    // Clients write a space of a query as `+`, and sign it as `%20`.
+    let spelt = |text: &str| text.replace('+', "%20");
+    let pairs = request.query.iter();
+    let mut query: Vec<String> = pairs
+        .map(|(name, value)| format!("{}={}", spelt(name), spelt(value)))
+        .collect();
     query.sort();
     let mut canonical = format!("{}\n{}\n{}\n", request.method, request.path, query.join("&"));
     for name in signed.split(';') {
         let _ = writeln!(canonical, "{name}:{}", request.headers.get(name)?);
     }
-    let _ = write!(canonical, "\n{signed}\n{}", request.headers.get("x-amz-content-sha256")?);
+    let _ = write!(
+        canonical,
+        "\n{signed}\n{}",
+        request.headers.get("x-amz-content-sha256")?
+    );
     let hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
-    let text = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{hash}", request.headers.get("x-amz-date")?);
+    let text = format!(
+        "AWS4-HMAC-SHA256\n{}\n{scope}\n{hash}",
+        request.headers.get("x-amz-date")?
+    );
     let mut key = format!("AWS4{}", shared.secret).into_bytes();
     for part in scope.split('/') {
         key = sign(&key, part);
@@ -292,7 +331,9 @@ fn signature(request: &Request, shared: &Shared) -> Option<String> {
 }
 
 fn sign(key: &[u8], text: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -309,7 +350,9 @@ fn decoded(text: &str) -> String {
     while let Some(byte) = rest.next() {
         if byte == b'%' {
             let pair: Vec<u8> = rest.by_ref().take(2).collect();
-            let number = std::str::from_utf8(&pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            let number = std::str::from_utf8(&pair)
+                .ok()
+                .and_then(|pair| u8::from_str_radix(pair, 16).ok());
             bytes.push(number.unwrap_or(b'?'));
         } else {
             bytes.push(byte);

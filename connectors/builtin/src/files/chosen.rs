@@ -37,7 +37,10 @@ impl Chosen {
         let columns: Vec<FieldRef> = self.schema.table_partition_cols().iter().cloned().collect();
         let decides = |filter: &&Expr| {
             let named = filter.column_refs();
-            !named.is_empty() && named.iter().all(|column| columns.iter().any(|field| *field.name() == column.name))
+            !named.is_empty()
+                && named
+                    .iter()
+                    .all(|column| columns.iter().any(|field| *field.name() == column.name))
         };
         let filters: Vec<&Expr> = filters.iter().filter(decides).collect();
         if filters.is_empty() || self.files.is_empty() {
@@ -54,8 +57,7 @@ impl Chosen {
         });
         let schema = Arc::new(Schema::new(columns.clone()));
         let options = RecordBatchOptions::new().with_row_count(Some(self.files.len()));
-        let folders =
-            RecordBatch::try_new_with_options(Arc::clone(&schema), values.collect::<Result<_>>()?, &options)?;
+        let folders = RecordBatch::try_new_with_options(Arc::clone(&schema), values.collect::<Result<_>>()?, &options)?;
         let schema = DFSchema::try_from(schema)?;
         let mut needed = vec![true; self.files.len()];
         for filter in filters {

@@ -10,7 +10,6 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path as Location;
 use object_store::{GetOptions, ObjectStore};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 /// A file of a store, made on a thread of the runtime, read on one that may block.
@@ -18,8 +17,6 @@ pub(super) struct Contents {
     store: Arc<dyn ObjectStore>,
     location: Location,
     runtime: Handle,
-    /// What the store said last, since readers of text keep none of it.
-    failure: Arc<Mutex<Option<object_store::Error>>>,
 }
 
 impl Contents {
@@ -28,25 +25,21 @@ impl Contents {
             store,
             location,
             runtime: Handle::current(),
-            failure: Arc::default(),
         }
     }
 
     /// Its bytes from the beginning.
     pub(super) fn read(&self) -> BufReader<impl Read + use<>> {
-        BufReader::with_capacity(1 << 16, Pieces {
-            store: Arc::clone(&self.store),
-            location: self.location.clone(),
-            runtime: self.runtime.clone(),
-            failure: Arc::clone(&self.failure),
-            stream: None,
-            rest: Bytes::new(),
-        })
-    }
-
-    /// Why reading ended early, if the store was why.
-    pub(super) fn failure(&self) -> Option<object_store::Error> {
-        self.failure.lock().take()
+        BufReader::with_capacity(
+            1 << 16,
+            Pieces {
+                store: Arc::clone(&self.store),
+                location: self.location.clone(),
+                runtime: self.runtime.clone(),
+                stream: None,
+                rest: Bytes::new(),
+            },
+        )
     }
 }
 
@@ -54,7 +47,6 @@ struct Pieces {
     store: Arc<dyn ObjectStore>,
     location: Location,
     runtime: Handle,
-    failure: Arc<Mutex<Option<object_store::Error>>>,
     stream: Option<BoxStream<'static, object_store::Result<Bytes>>>,
     rest: Bytes,
 }
@@ -80,10 +72,7 @@ impl Read for Pieces {
             match self.next() {
                 Ok(Some(piece)) => self.rest = piece,
                 Ok(None) => return Ok(0),
-                Err(error) => {
-                    *self.failure.lock() = Some(error);
-                    return Err(io::Error::other("the store"));
-                }
+                Err(error) => return Err(io::Error::other(error)),
             }
         }
         let size = self.rest.len().min(buffer.len());

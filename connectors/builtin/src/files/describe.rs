@@ -45,26 +45,17 @@ pub(super) struct Described {
     pub(super) rows: Option<u64>,
 }
 
-/// Why a table cannot be described.
-pub(super) enum Why {
-    /// Words, without content of a file.
-    Says(String),
-    /// The store's word, not to be shown.
-    Store(object_store::Error),
-}
+/// Why a table cannot be described, without content of a file.
+pub(super) struct Why(pub(super) String);
 
 impl From<&str> for Why {
     fn from(words: &str) -> Self {
-        Self::Says(words.to_owned())
+        Self(words.to_owned())
     }
 }
 
 /// Reads what is needed of every file to know the columns.
-pub(super) async fn describe(
-    store: &Arc<dyn ObjectStore>,
-    spec: &TableSpec,
-    files: &State,
-) -> Result<Described, Why> {
+pub(super) async fn describe(store: &Arc<dyn ObjectStore>, spec: &TableSpec, files: &State) -> Result<Described, Why> {
     let found: Vec<(Schema, Option<u64>)> = futures::stream::iter(files.values().cloned())
         .map(|file| one(Arc::clone(store), spec, file))
         .buffered(FOOTERS_AT_ONCE)
@@ -79,7 +70,7 @@ pub(super) async fn describe(
             Some((so_far, first)) => {
                 let merged = agree(&so_far, &schema, spec.format);
                 (
-                    merged.map_err(|why| Why::Says(format!("`{first}` and `{path}` {why}")))?,
+                    merged.map_err(|why| Why(format!("`{first}` and `{path}` {why}")))?,
                     first,
                 )
             }
@@ -121,7 +112,7 @@ async fn one(store: Arc<dyn ObjectStore>, spec: &TableSpec, file: ObjectMeta) ->
         Format::Arrow => {
             let state = SessionStateBuilder::new().build();
             let schema = ArrowFormat.infer_schema(&state, &store, &[file]).await;
-            let schema = schema.map_err(|error| said(error.find_root(), "a file is not Arrow IPC, or damaged"))?;
+            let schema = schema.map_err(|_| "a file is not Arrow IPC, or damaged")?;
             Ok((schema.as_ref().clone(), None))
         }
         Format::Csv { .. } | Format::Json => {
@@ -134,25 +125,9 @@ async fn one(store: Arc<dyn ObjectStore>, spec: &TableSpec, file: ObjectMeta) ->
 
 /// The columns of a file of text, which is read whole.
 fn text(spec: &TableSpec, contents: &Contents) -> Result<Schema, Why> {
-    let said = match spec.format {
+    match spec.format {
         Format::Csv { delimiter, header } => csv(spec, contents, delimiter, header),
         _ => super::json::schema(spec, contents),
-    };
-    said.map_err(|why| match (contents.failure(), why) {
-        (Some(error), _) => Why::Store(error),
-        (None, why) => why,
-    })
-}
-
-/// What a reader failed of: the store, or the file.
-fn said(error: &datafusion::error::DataFusionError, words: &str) -> Why {
-    use datafusion::error::DataFusionError;
-    match error {
-        DataFusionError::ObjectStore(error) => Why::Store(object_store::Error::Generic {
-            store: "files",
-            source: error.to_string().into(),
-        }),
-        _ => words.into(),
     }
 }
 
@@ -166,13 +141,7 @@ async fn parquet(store: Arc<dyn ObjectStore>, file: &ObjectMeta) -> Result<(Sche
         .with_prefetch_hint(Some(FOOTER_BYTES))
         .load_and_finish(footer, file.size)
         .await;
-    let footer = footer.map_err(|error| match error {
-        ParquetError::External(error) => match error.downcast::<object_store::Error>() {
-            Ok(error) => Why::Store(*error),
-            Err(_) => damaged(),
-        },
-        _ => damaged(),
-    })?;
+    let footer = footer.map_err(|_| damaged())?;
     let rows = u64::try_from(footer.file_metadata().num_rows()).ok();
     let footer = ArrowReaderMetadata::try_new(Arc::new(footer), ArrowReaderOptions::new()).map_err(|_| damaged())?;
     Ok((footer.schema().as_ref().clone(), rows))
@@ -200,10 +169,10 @@ fn declared(spec: &TableSpec, found: Schema) -> Result<Vec<Field>, Why> {
     let mut fields = Vec::with_capacity(declared.len());
     for (name, data_type) in declared.iter().filter(|(name, _)| !of_path.contains(&name.as_str())) {
         let field = found.field_with_name(name);
-        let field = field.map_err(|_| Why::Says(format!("no file has the declared column `{name}`")))?;
+        let field = field.map_err(|_| Why(format!("no file has the declared column `{name}`")))?;
         let there = mapped(field.data_type());
         if there.and_then(|there| wider(&there, data_type)).as_ref() != Some(data_type) {
-            return Err(Why::Says(format!(
+            return Err(Why(format!(
                 "column `{name}` is declared as {data_type} and is {} in the files",
                 field.data_type()
             )));
@@ -220,7 +189,14 @@ fn partitions(spec: &TableSpec, files: &State) -> Result<Vec<Field>, Why> {
     let declared: Vec<(&str, &DataType)> = declared.map(|(name, data_type)| (name.as_str(), data_type)).collect();
     let mut spellings: Vec<Spelling> = names
         .iter()
-        .map(|name| Spelling::new(declared.iter().find(|(other, _)| other == name).map(|(_, found)| *found)))
+        .map(|name| {
+            Spelling::new(
+                declared
+                    .iter()
+                    .find(|(other, _)| other == name)
+                    .map(|(_, found)| *found),
+            )
+        })
         .collect();
     for path in files.keys() {
         for (spelling, value) in spellings.iter_mut().zip(spec.path.values(path)) {
@@ -236,7 +212,9 @@ fn partitions(spec: &TableSpec, files: &State) -> Result<Vec<Field>, Why> {
 
 /// The error of a field that does not fit what was declared.
 pub(super) fn unfit(column: &str) -> Why {
-    Why::Says(format!("column `{column}` holds a value that does not fit its declared type"))
+    Why(format!(
+        "column `{column}` holds a value that does not fit its declared type"
+    ))
 }
 
 /// The type a column is read in, never one that loses anything.
@@ -291,7 +269,9 @@ fn agree(left: &Schema, right: &Schema, format: Format) -> Result<Schema, String
                     // Types of CSV are only found: text for what differs.
                     Format::Csv { .. } => Some(DataType::Utf8),
                     Format::Arrow => None,
-                    _ => mapped(left).zip(mapped(right)).and_then(|(left, right)| wider(&left, &right)),
+                    _ => mapped(left)
+                        .zip(mapped(right))
+                        .and_then(|(left, right)| wider(&left, &right)),
                 }
                 .ok_or_else(|| format!("have different types for column `{}`", field.name()))?;
                 let is_nullable = field.is_nullable() || other.is_nullable();
@@ -376,5 +356,7 @@ fn csv(spec: &TableSpec, contents: &Contents, delimiter: u8, header: bool) -> Re
 /// The declared type of a column.
 pub(super) fn declared_type<'a>(spec: &'a TableSpec, column: &str) -> Option<&'a DataType> {
     let mut declared = spec.declared.iter().flatten();
-    declared.find(|(name, _)| name == column).map(|(_, data_type)| data_type)
+    declared
+        .find(|(name, _)| name == column)
+        .map(|(_, data_type)| data_type)
 }

@@ -95,6 +95,12 @@ async fn list(store: &Arc<dyn ObjectStore>, pattern: &Pattern) -> Result<State, 
         let path = pattern.parts().join("/");
         let location = Location::parse(&path).map_err(|_| Refused::Path("names no object of a store"))?;
         let about = store.head(&location).await.map_err(missing_or)?;
+        // A list says neither the prefix nor versions; both answers are one state.
+        let about = ObjectMeta {
+            location,
+            version: None,
+            ..about
+        };
         state.insert(path, about);
         return Ok(state);
     }

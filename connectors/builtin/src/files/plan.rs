@@ -23,7 +23,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr as Logical, Like, LogicalPlanBuilder, Operator};
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::SessionConfig;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::ObjectMeta;
 
 use super::chosen::Chosen;
 use super::options::{Format, TableSpec};
@@ -44,7 +44,7 @@ pub(super) struct Bounds {
 
 /// Starts the scan, in one stream or several. Their columns are those asked for, in order.
 pub(super) async fn scan(
-    store: Arc<dyn ObjectStore>,
+    store: Arc<Pinned>,
     spec: &TableSpec,
     files: &State,
     read: &TableRead<'_>,
@@ -61,7 +61,7 @@ pub(super) async fn scan(
     // A new environment for each scan: its caches of footers would outlive the files they describe.
     let environment = RuntimeEnvBuilder::new().build_arc()?;
     let address = ObjectStoreUrl::parse(STORE)?;
-    environment.register_object_store(address.as_ref(), Arc::new(Pinned::new(store, files)));
+    environment.register_object_store(address.as_ref(), store);
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(environment)

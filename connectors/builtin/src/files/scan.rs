@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Files;
 use super::options::TableSpec;
+use super::pinned::Pinned;
 use super::places::State;
 use crate::batch::sliced_bytes;
 
@@ -29,9 +30,9 @@ pub(super) fn changed(files: &Files, spec: &TableSpec) -> ConnectorError {
 }
 
 /// An error of DataFusion's readers, without its text: it may hold paths and values.
-pub(super) fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) -> ConnectorError {
-    if let Some(error) = store_error(error) {
-        return files.store_error(spec, error);
+pub(super) fn refused(files: &Files, spec: &TableSpec, store: &Pinned, error: &DataFusionError) -> ConnectorError {
+    if let Some(failure) = store.failure() {
+        return files.failed(spec, failure);
     }
     match error.find_root() {
         DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => files
@@ -39,7 +40,7 @@ pub(super) fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) 
                 ErrorClass::Statement,
                 format!("the query over table `{}` cannot be planned", spec.name),
             ),
-        DataFusionError::IoError(_) => files.error(
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => files.error(
             ErrorClass::Unavailable,
             format!("a file of table `{}` cannot be read", spec.name),
         ),
@@ -57,26 +58,12 @@ pub(super) fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) 
     }
 }
 
-/// The store's word, wherever in the error it stands: readers of Parquet wrap it in their own.
-fn store_error(error: &DataFusionError) -> Option<&object_store::Error> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<object_store::Error>() {
-            return Some(found);
-        }
-        if let Some(found) = error.downcast_ref::<Box<object_store::Error>>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
 /// One scan under way. Dropping it ends it.
 pub(super) struct Scan {
     pub(super) files: Files,
     pub(super) spec: TableSpec,
     pub(super) state: State,
+    pub(super) store: Arc<Pinned>,
     pub(super) stream: SendableRecordBatchStream,
     pub(super) schema: SchemaRef,
     pub(super) deadline: Instant,
@@ -116,7 +103,7 @@ pub(super) async fn next(scan: Option<Scan>) -> Result<Option<(RecordBatch, Opti
         match tokio::time::timeout_at(scan.deadline.into(), scan.stream.next()).await {
             Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
             Ok(Some(Ok(batch))) => scan.pending.push(batch),
-            Ok(Some(Err(error))) => return Err(refused(&scan.files, &scan.spec, &error)),
+            Ok(Some(Err(error))) => return Err(refused(&scan.files, &scan.spec, &scan.store, &error)),
             Ok(None) => return ended(scan).await,
             Err(_) => return Err(scan.files.error(ErrorClass::Deadline, "the deadline passed")),
         }

@@ -340,7 +340,11 @@ async fn columns_of_parquet_come_and_widen_by_name() {
     let source = folder.table("a*.parquet");
     let query = all(&source).await;
     let table = query.table_read().unwrap().table.clone();
-    let types: Vec<_> = table.columns.iter().map(|column| (&*column.name, column.data_type.clone())).collect();
+    let types: Vec<_> = table
+        .columns
+        .iter()
+        .map(|column| (&*column.name, column.data_type.clone()))
+        .collect();
     assert_eq!(types, [("id", DataType::Int64), ("s", DataType::Utf8)]);
     assert!(table.columns[1].nullable, "the first file has none");
     assert_eq!(count(&source, &query).await, 3);
@@ -350,7 +354,11 @@ async fn columns_of_parquet_come_and_widen_by_name() {
         (compare(0, Comparison::Equal, Value::Int(i64::MAX)), 1),
         (compare(0, Comparison::Less, Value::Int(3)), 2),
     ] {
-        assert_eq!(count(&source, &filtered(&query, predicate.clone())).await, expected, "{predicate:?}");
+        assert_eq!(
+            count(&source, &filtered(&query, predicate.clone())).await,
+            expected,
+            "{predicate:?}"
+        );
     }
 }
 
@@ -367,7 +375,13 @@ async fn texts(source: &Arc<dyn Connector>, query: &RemoteQuery) -> Vec<String> 
                 .map(|column| arrow::util::display::ArrayFormatter::try_new(column, &options).unwrap())
                 .collect();
             (0..batch.num_rows())
-                .map(|row| cells.iter().map(|cell| cell.value(row).to_string()).collect::<Vec<_>>().join(" "))
+                .map(|row| {
+                    cells
+                        .iter()
+                        .map(|cell| cell.value(row).to_string())
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                })
                 .collect::<Vec<_>>()
         })
         .collect();
@@ -389,17 +403,40 @@ async fn folders_are_columns_and_choose_files() {
     let source = folder.table("year=*/day=*/*.csv");
     let query = all(&source).await;
     let table = query.table_read().unwrap().table.clone();
-    let types: Vec<_> = table.columns.iter().map(|column| (&*column.name, column.data_type.clone())).collect();
-    assert_eq!(types, [("id", DataType::Int64), ("year", DataType::Int64), ("day", DataType::Date32)]);
+    let types: Vec<_> = table
+        .columns
+        .iter()
+        .map(|column| (&*column.name, column.data_type.clone()))
+        .collect();
+    assert_eq!(
+        types,
+        [
+            ("id", DataType::Int64),
+            ("year", DataType::Int64),
+            ("day", DataType::Date32)
+        ]
+    );
     assert_eq!(
         texts(&source, &query).await,
-        ["1 2023 2023-12-31", "2 2024 2024-02-29", "3 2024 2024-02-29", "4 2024 -"]
+        [
+            "1 2023 2023-12-31",
+            "2 2024 2024-02-29",
+            "3 2024 2024-02-29",
+            "4 2024 -"
+        ]
     );
     let of_2024 = compare(1, Comparison::Equal, Value::Int(2024));
     assert_eq!(count(&source, &filtered(&query, of_2024.clone())).await, 3);
-    assert_eq!(count(&source, &filtered(&query, Expr::IsNull(Box::new(Expr::Column(2))))).await, 1);
+    assert_eq!(
+        count(&source, &filtered(&query, Expr::IsNull(Box::new(Expr::Column(2))))).await,
+        1
+    );
     let not_2024 = Expr::Not(Box::new(compare(2, Comparison::Equal, Value::Date(19_782))));
-    assert_eq!(count(&source, &filtered(&query, not_2024)).await, 1, "NULL is not another day");
+    assert_eq!(
+        count(&source, &filtered(&query, not_2024)).await,
+        1,
+        "NULL is not another day"
+    );
     let either = Expr::Or(vec![of_2024, compare(0, Comparison::Equal, Value::Int(1))]);
     assert_eq!(count(&source, &filtered(&query, either)).await, 4);
     assert_eq!(texts(&source, &cut(&query, &[2], Some(9))).await.len(), 4);
@@ -418,18 +455,40 @@ async fn declared_columns_hold_what_they_say() {
     folder.text("t.csv", "code,amount,at\n7,1.5,2024-02-29 12:00:00.5\n,,\n");
     let source = declared("t.csv", "code text, amount decimal(10, 4), at timestamp");
     let query = all(&source).await;
-    assert_eq!(texts(&source, &query).await, ["- - -", "7 1.5000 2024-02-29T12:00:00.500"]);
+    assert_eq!(
+        texts(&source, &query).await,
+        ["- - -", "7 1.5000 2024-02-29T12:00:00.500"]
+    );
     let instant = Value::Timestamp(1_709_208_000_500_000);
-    assert_eq!(count(&source, &filtered(&query, compare(2, Comparison::Equal, instant))).await, 1);
+    assert_eq!(
+        count(&source, &filtered(&query, compare(2, Comparison::Equal, instant))).await,
+        1
+    );
     for (columns, part) in [
-        ("code text, amount decimal(10, 0)", "`amount` holds a value that does not fit"),
+        (
+            "code text, amount decimal(10, 0)",
+            "`amount` holds a value that does not fit",
+        ),
         ("missing text", "no file has the declared column `missing`"),
     ] {
         let error = declared("t.csv", columns).introspect().await.unwrap_err();
-        assert!(error.class == ErrorClass::Data && error.message.contains(part), "{error}");
+        assert!(
+            error.class == ErrorClass::Data && error.message.contains(part),
+            "{error}"
+        );
     }
-    folder.parquet("n.parquet", vec![("id", Arc::new(Int32Array::from(vec![1])) as ArrayRef)]);
-    assert_eq!(texts(&declared("n.parquet", "id bigint"), &all(&declared("n.parquet", "id bigint")).await).await, ["1"]);
+    folder.parquet(
+        "n.parquet",
+        vec![("id", Arc::new(Int32Array::from(vec![1])) as ArrayRef)],
+    );
+    assert_eq!(
+        texts(
+            &declared("n.parquet", "id bigint"),
+            &all(&declared("n.parquet", "id bigint")).await
+        )
+        .await,
+        ["1"]
+    );
     let error = declared("n.parquet", "id smallint").introspect().await.unwrap_err();
     assert!(error.message.contains("declared as Int16 and is Int32"), "{error}");
 }
@@ -445,10 +504,18 @@ async fn json_is_read_by_key_and_numbers_stay_exact() {
     folder.text("b.json", "{\"id\":3,\"more\":1e3}\n");
     let source = folder.table("*.json");
     let schema = source.introspect().await.unwrap();
-    assert!(schema.notices.iter().any(|notice| notice.contains("`t.nested`")), "{:?}", schema.notices);
+    assert!(
+        schema.notices.iter().any(|notice| notice.contains("`t.nested`")),
+        "{:?}",
+        schema.notices
+    );
     let query = all(&source).await;
     let columns = query.table_read().unwrap().table.clone();
-    let named: Vec<_> = columns.columns.iter().map(|column| (&*column.name, column.data_type.to_string())).collect();
+    let named: Vec<_> = columns
+        .columns
+        .iter()
+        .map(|column| (&*column.name, column.data_type.to_string()))
+        .collect();
     let expected = [
         ("id", "Int64"),
         ("amount", "Decimal128(18, 2)"),
@@ -457,7 +524,10 @@ async fn json_is_read_by_key_and_numbers_stay_exact() {
         ("big", "Decimal128(38, 0)"),
         ("more", "Float64"),
     ];
-    let mut named: Vec<(&str, &str)> = named.iter().map(|(name, data_type)| (*name, data_type.as_str())).collect();
+    let mut named: Vec<(&str, &str)> = named
+        .iter()
+        .map(|(name, data_type)| (*name, data_type.as_str()))
+        .collect();
     named.sort_unstable();
     let mut expected = expected.to_vec();
     expected.sort_unstable();
@@ -474,7 +544,10 @@ async fn json_is_read_by_key_and_numbers_stay_exact() {
     );
     folder.text("c.json", "{\"id\":1}\n{\"id\":\"x\"}\n");
     let error = folder.table("c.json").introspect().await.unwrap_err();
-    assert!(error.class == ErrorClass::Data && error.message.contains("strings in one line"), "{error}");
+    assert!(
+        error.class == ErrorClass::Data && error.message.contains("strings in one line"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
