@@ -112,6 +112,8 @@ impl Drop for S3Server {
 }
 
 async fn serve(client: TcpStream, shared: Arc<Shared>) -> Result<()> {
+    // An answer is two writes, and the second is not to wait for the client's word of the first.
+    client.set_nodelay(true)?;
     let mut client = BufReader::new(client);
     while let Some(request) = read(&mut client).await? {
         let (status, headers, body) = answer(&request, &shared);
