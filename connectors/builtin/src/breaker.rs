@@ -21,14 +21,14 @@ const TURN_TIMEOUT: Duration = Duration::from_millis(1_500);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// The breaker of one source.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Breaker {
     state: Mutex<State>,
     /// Held by the attempt that is being made while something is wrong.
     turn: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     /// A connection broke or could not be opened, and none was opened since.
     is_doubted: bool,

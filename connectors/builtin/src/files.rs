@@ -1,15 +1,24 @@
-//! `connector: files`: Parquet and CSV files in a local folder, each table one file or a pattern of files.
+//! `connector: files`: Parquet, CSV, JSON and Arrow files in a folder or an object store, each table one file or a pattern of
+//! files.
 //!
-//! Owns: the source's options, its tables' descriptions, the stream of a scan. Never: leaves the folder, follows a symbolic
-//! link, keeps a row.
+//! Owns: the source's tables, their descriptions, the stream of a scan. Never: leaves the folder, follows a symbolic link,
+//! keeps a row.
 //!
 //! The files of a table are looked at again for each read: a table whose columns are no longer those that the query was
 //! planned with is drift, and so is a file that changes between two reads of a query, or while it is read.
 
+mod chosen;
+mod cloud;
+mod contents;
 mod describe;
+mod json;
+mod options;
+mod pattern;
+mod pinned;
 mod places;
 mod plan;
 mod scan;
+mod spelling;
 #[cfg(test)]
 mod tests;
 
@@ -20,19 +29,26 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use caliber_connector_spi::{
-    BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionKind, OptionSpec,
+    BatchStream, Capabilities, Connector, ConnectorError, ConnectorFactory, ErrorClass, OptionSpec, Options,
     QueryContext, RemoteColumn, RemoteQuery, RemoteTable, SourceReader, SourceSchema, SourceSpec, TypeClass, TypeSet,
 };
 use futures::StreamExt;
+use object_store::ObjectStore;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use describe::Described;
-use places::{Refused, State};
+use describe::{Described, Why};
+use options::TableSpec;
+use pinned::{Failure, Pinned};
+use places::{Refused, Root, State};
 use scan::{Scan, changed, refused};
+
+use crate::breaker::{Breaker, Open};
 
 /// The longest wait for a place among the source's scans.
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The longest wait for a store to say which files there are.
+const LISTING_TIMEOUT: Duration = Duration::from_secs(20);
 
 const EXACT: TypeSet = TypeSet::of(&[
     TypeClass::Bool,
@@ -58,21 +74,6 @@ static CAPABILITIES: Capabilities = Capabilities {
     ..Capabilities::NONE
 };
 
-/// How a table's files are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Shape {
-    Parquet,
-    Csv { delimiter: u8, header: bool },
-}
-
-/// One table of the project.
-#[derive(Clone, Debug)]
-struct TableSpec {
-    name: String,
-    path: String,
-    shape: Shape,
-}
-
 /// Opens sources of files.
 pub struct Factory;
 
@@ -83,134 +84,67 @@ impl ConnectorFactory for Factory {
     }
 
     fn options(&self) -> &'static [OptionSpec] {
-        &[
-            OptionSpec {
-                name: "path",
-                kind: OptionKind::Path,
-                required: false,
-                description: "The folder that holds the files. This or `url`.",
-            },
-            OptionSpec {
-                name: "url",
-                kind: OptionKind::Text,
-                required: false,
-                description: "The folder that holds the files, as `file:///absolute/path`. This or `path`.",
-            },
-            OptionSpec {
-                name: "tables",
-                kind: OptionKind::Tables,
-                required: true,
-                description: "By table: `path` within the folder (`*` and `?` in its last part), `format` (parquet or csv), \
-                              and for csv `delimiter` and `header`.",
-            },
-        ]
+        options::OPTIONS
     }
 
     fn open(&self, source: &SourceSpec) -> Result<Arc<dyn Connector>, ConnectorError> {
         let error = |message: String| ConnectorError::new(&source.name, ErrorClass::Options, message);
-        let folder = match (source.options.path("path"), source.options.text("url")) {
-            (Some(path), None) => path.to_owned(),
-            (None, Some(url)) => match url.strip_prefix("file://").filter(|path| path.starts_with('/')) {
-                Some(path) => PathBuf::from(path),
-                None => {
-                    return Err(error(
-                        "option `url` must be `file:///absolute/path`; or say `path`".to_owned(),
-                    ));
-                }
-            },
-            _ => {
-                return Err(error(
-                    "one of the options `path` and `url` is needed, and not both".to_owned(),
-                ));
-            }
-        };
+        let root = root(&source.options).map_err(error)?;
         let tables = source
             .options
             .tables("tables")
             .ok_or_else(|| error("option `tables` is missing".to_owned()))?;
         let tables = tables
             .iter()
-            .map(|(name, settings)| table(name, settings).map(|spec| (name.clone(), spec)))
+            .map(|(name, settings)| TableSpec::new(name, settings).map(|spec| (name.clone(), spec)))
             .collect::<Result<_, _>>()
             .map_err(error)?;
         Ok(Arc::new(Files {
             source: source.name.clone(),
-            folder,
+            root,
             tables: Arc::new(tables),
             scans: Arc::new(Semaphore::new(source.connections_max.clamp(1, Semaphore::MAX_PERMITS))),
             statement_timeout: source.statement_timeout,
             columns: Arc::default(),
+            breaker: Arc::default(),
         }))
     }
 }
 
-fn table(name: &str, settings: &BTreeMap<String, String>) -> Result<TableSpec, String> {
-    if let Some(unknown) = settings
-        .keys()
-        .find(|key| !["path", "format", "delimiter", "header"].contains(&key.as_str()))
-    {
-        return Err(format!(
-            "table `{name}` has an unknown setting `{unknown}`; there are path, format, delimiter, header"
-        ));
-    }
-    let path = settings
-        .get("path")
-        .ok_or_else(|| format!("table `{name}` has no `path`"))?;
-    if let Err(Refused::Path(why)) = places::check(path) {
-        return Err(format!("the path of table `{name}` {why}"));
-    }
-    let extension = path.rsplit_once('.').map(|(_, extension)| extension);
-    let shape = match settings.get("format").map(String::as_str).or(extension) {
-        Some("parquet") if settings.contains_key("delimiter") || settings.contains_key("header") => {
-            return Err(format!(
-                "table `{name}` is parquet and cannot have `delimiter` or `header`"
-            ));
+/// Where the source's files are.
+fn root(options: &Options) -> Result<Root, String> {
+    const URL: &str = "option `url` must be `file:///absolute/path`, `s3://bucket/prefix`, `gs://bucket/prefix` or \
+                       `az://container/prefix`";
+    let (scheme, place) = match (options.path("path"), options.text("url")) {
+        (Some(path), None) => {
+            cloud::check_options(options, "file")?;
+            return Ok(Root::Folder(path.to_owned()));
         }
-        Some("parquet") => Shape::Parquet,
-        Some("csv") => Shape::Csv {
-            delimiter: delimiter(name, settings)?,
-            header: header(name, settings)?,
-        },
-        _ => return Err(format!("table `{name}` needs `format: parquet` or `format: csv`")),
+        (None, Some(url)) => url.split_once("://").ok_or(URL)?,
+        _ => return Err("one of the options `path` and `url` is needed, and not both".to_owned()),
     };
-    Ok(TableSpec {
-        name: name.to_owned(),
-        path: path.clone(),
-        shape,
-    })
-}
-
-fn delimiter(name: &str, settings: &BTreeMap<String, String>) -> Result<u8, String> {
-    match settings.get("delimiter").map(String::as_bytes) {
-        None => Ok(b','),
-        Some(b"\\t") => Ok(b'\t'),
-        Some([byte]) if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !matches!(byte, b'"' | b'\n' | b'\r') => {
-            Ok(*byte)
+    cloud::check_options(options, scheme)?;
+    match scheme {
+        "file" if place.starts_with('/') => Ok(Root::Folder(PathBuf::from(place))),
+        "s3" | "gs" | "az" => {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            cloud::open(scheme, bucket, prefix, options)
         }
-        Some(_) => Err(format!(
-            "the `delimiter` of table `{name}` must be one character of punctuation, or a tab"
-        )),
+        _ => Err(URL.to_owned()),
     }
 }
 
-fn header(name: &str, settings: &BTreeMap<String, String>) -> Result<bool, String> {
-    match settings.get("header").map(String::as_str) {
-        None | Some("true") => Ok(true),
-        Some("false") => Ok(false),
-        Some(_) => Err(format!("the `header` of table `{name}` must be true or false")),
-    }
-}
-
-/// One folder.
+/// One folder, or one store.
 #[derive(Clone, Debug)]
 struct Files {
     source: String,
-    folder: PathBuf,
+    root: Root,
     tables: Arc<BTreeMap<String, TableSpec>>,
     scans: Arc<Semaphore>,
     statement_timeout: Duration,
     /// The columns of each table in the last state of its files: CSV has to be read whole to know them.
     columns: Arc<Mutex<KnownColumns>>,
+    breaker: Arc<Breaker>,
 }
 
 /// By table, the state of its files and the columns found in it.
@@ -237,46 +171,94 @@ impl Files {
         }
     }
 
-    /// The folder without symbolic links on the way to it: the wall that every path is held against.
-    fn root(&self) -> Result<PathBuf, ConnectorError> {
-        self.folder
-            .canonicalize()
-            .map_err(|_| self.error(ErrorClass::Unavailable, "the folder is not there, or may not be read"))
+    /// The files of a read.
+    fn pinned(&self, spec: &TableSpec, files: &State) -> Result<Arc<Pinned>, ConnectorError> {
+        let store = self.root.store().map_err(|refused| self.refused(spec, &refused))?;
+        Ok(Arc::new(Pinned::new(store, files)))
     }
 
-    fn find(&self, spec: &TableSpec) -> Result<State, ConnectorError> {
-        places::find(&self.root()?, &spec.path).map_err(|refused| match refused {
+    /// What a refusal means. The words of a store are not told: they may hold addresses and keys.
+    fn refused(&self, spec: &TableSpec, refused: &Refused) -> ConnectorError {
+        match refused {
             Refused::Path(why) => self.error(ErrorClass::Denied, format!("the path of table `{}` {why}", spec.name)),
             Refused::Missing => self.error(
                 ErrorClass::Unavailable,
                 format!("table `{}` has no file, or it may not be read", spec.name),
             ),
             Refused::Limit => self.error(ErrorClass::Limit, format!("table `{}` has too many files", spec.name)),
-        })
+            Refused::Store(error) => self.failed(spec, error.into()),
+        }
     }
 
-    fn describe(&self, spec: &TableSpec, files: &State) -> Result<Described, ConnectorError> {
-        let described = describe::describe(&self.root()?, spec, files)
-            .map_err(|why| self.error(ErrorClass::Data, format!("table `{}` cannot be read: {why}", spec.name)))?;
+    fn failed(&self, spec: &TableSpec, failure: Failure) -> ConnectorError {
+        match failure {
+            Failure::Changed => changed(self, spec),
+            Failure::Refused => self.error(ErrorClass::Denied, "the store refuses the account"),
+            Failure::Down => self.error(
+                ErrorClass::Unavailable,
+                format!(
+                    "the files of table `{}` cannot be read: the store fails or does not answer",
+                    spec.name
+                ),
+            ),
+        }
+    }
+
+    /// The files of a table. A store that is down is not asked by everybody again and again.
+    async fn find(&self, spec: &TableSpec) -> Result<State, ConnectorError> {
+        if let Root::Folder(_) = self.root {
+            let found = self.root.find(&spec.path).await;
+            return found.map_err(|refused| self.refused(spec, &refused));
+        }
+        let attempt = self.breaker.attempt().await.map_err(|Open| {
+            let message = "it could not be reached a moment ago, and is tried at most twice a second";
+            self.error(ErrorClass::Unavailable, message)
+        })?;
+        let found = tokio::time::timeout(LISTING_TIMEOUT, self.root.find(&spec.path)).await;
+        let found = match found {
+            Ok(found) => found.map_err(|refused| self.refused(spec, &refused)),
+            Err(_) => Err(self.error(ErrorClass::Unavailable, "the store does not answer")),
+        };
+        match &found {
+            Err(error) if error.class == ErrorClass::Unavailable => attempt.failed(),
+            // One that refuses is there.
+            _ => attempt.succeeded(),
+        }
+        found
+    }
+
+    async fn describe(&self, spec: &TableSpec, files: &State) -> Result<Described, ConnectorError> {
+        let pinned = self.pinned(spec, files)?;
+        let store = Arc::clone(&pinned) as Arc<dyn ObjectStore>;
+        let described = describe::describe(&store, spec, files).await;
+        let described = described.map_err(|Why(why)| match pinned.failure() {
+            Some(failure) => self.failed(spec, failure),
+            None => self.error(ErrorClass::Data, format!("table `{}` cannot be read: {why}", spec.name)),
+        })?;
         self.columns
             .lock()
             .insert(spec.name.clone(), (files.clone(), described.columns.clone()));
         Ok(described)
     }
 
-    fn has_columns(&self, spec: &TableSpec, files: &State, columns: &[RemoteColumn]) -> Result<bool, ConnectorError> {
+    async fn has_columns(
+        &self,
+        spec: &TableSpec,
+        files: &State,
+        columns: &[RemoteColumn],
+    ) -> Result<bool, ConnectorError> {
         if let Some((state, known)) = self.columns.lock().get(&spec.name)
             && state == files
         {
             return Ok(known == columns);
         }
-        Ok(self.describe(spec, files)?.columns == columns)
+        Ok(self.describe(spec, files).await?.columns == columns)
     }
 
-    fn introspect_now(&self) -> Result<SourceSchema, ConnectorError> {
+    async fn introspect_now(&self) -> Result<SourceSchema, ConnectorError> {
         let mut schema = SourceSchema::default();
         for spec in self.tables.values() {
-            let described = self.describe(spec, &self.find(spec)?)?;
+            let described = self.describe(spec, &self.find(spec).await?).await?;
             schema.notices.extend(described.notices);
             schema.tables.push(RemoteTable {
                 name: spec.name.clone(),
@@ -294,11 +276,11 @@ impl Files {
     }
 
     /// The files to read, if the table's columns are still those of `table`.
-    fn current(&self, table: &RemoteTable) -> Result<(TableSpec, State), ConnectorError> {
+    async fn current(&self, table: &RemoteTable) -> Result<(TableSpec, State), ConnectorError> {
         let gone = || self.error(ErrorClass::Drift, format!("table `{}` is no longer there", table.name));
         let spec = self.tables.get(&table.name).ok_or_else(gone)?;
-        let files = self.find(spec)?;
-        if !self.has_columns(spec, &files, &table.columns)? {
+        let files = self.find(spec).await?;
+        if !self.has_columns(spec, &files, &table.columns).await? {
             return Err(self.error(
                 ErrorClass::Drift,
                 format!("the columns of table `{}` have changed", table.name),
@@ -316,15 +298,9 @@ impl Connector for Files {
 
     async fn introspect(&self) -> Result<SourceSchema, ConnectorError> {
         let deadline = Instant::now() + self.statement_timeout;
-        let permit = self.place(deadline).await?;
-        let files = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            files.introspect_now()
-        });
-        match tokio::time::timeout(self.statement_timeout, work).await {
-            Ok(Ok(schema)) => schema,
-            Ok(Err(_)) => Err(self.error(ErrorClass::Unavailable, "the source's thread ended early")),
+        let _place = self.place(deadline).await?;
+        match tokio::time::timeout_at(deadline.into(), self.introspect_now()).await {
+            Ok(schema) => schema,
             Err(_) => Err(self.error(ErrorClass::Deadline, "the deadline passed")),
         }
     }
@@ -373,11 +349,8 @@ impl SourceReader for Reader {
             files.error(ErrorClass::Statement, message)
         })?;
         let table = asked.table.clone();
-        let looking = files.clone();
-        let looked = tokio::task::spawn_blocking(move || looking.current(&table));
-        let (spec, state) = match tokio::time::timeout_at(deadline.into(), looked).await {
-            Ok(Ok(found)) => found?,
-            Ok(Err(_)) => return Err(files.error(ErrorClass::Unavailable, "the source's thread ended early")),
+        let (spec, state) = match tokio::time::timeout_at(deadline.into(), files.current(&table)).await {
+            Ok(found) => found?,
             Err(_) => return Err(files.error(ErrorClass::Deadline, "the deadline passed")),
         };
         let first = self
@@ -394,13 +367,15 @@ impl SourceReader for Reader {
             batch_rows_max: self.context.batch_rows_max,
             parts,
         };
-        let streams = plan::scan(&files.root()?, &spec, &state, &asked, bounds)
+        let store = files.pinned(&spec, &state)?;
+        let streams = plan::scan(Arc::clone(&store), &spec, &state, &asked, bounds)
             .await
-            .map_err(|error| refused(files, &spec, &error))?;
+            .map_err(|error| refused(files, &spec, &store, &error))?;
         let started = streams.into_iter().map(|stream| Scan {
             files: files.clone(),
             spec: spec.clone(),
             state: state.clone(),
+            store: Arc::clone(&store),
             stream,
             schema: query.schema(),
             deadline,

@@ -11,6 +11,7 @@ pub mod conformance;
 mod mariadb;
 mod postgres;
 mod proxy;
+mod s3;
 mod server;
 pub mod torture;
 
@@ -20,3 +21,4 @@ pub use checkout::checkout;
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use proxy::{Fault, Proxy, Rule, Toward};
+pub use s3::S3Server;

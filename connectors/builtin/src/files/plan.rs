@@ -2,28 +2,33 @@
 //!
 //! Owns: the translation of predicates, the bounds of the scan. Never: a session of the engine, a file outside the folder.
 
-use std::path::{Component, Path};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use caliber_connector_spi::{Comparison, Expr, RemoteTable, TableRead, Value};
 use datafusion::common::{Column, ScalarValue, TableReference};
 use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::provider_as_source;
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr as Logical, Like, LogicalPlanBuilder, Operator};
-use datafusion::object_store::local::LocalFileSystem;
 use datafusion::physical_plan::ExecutionPlanProperties;
 use datafusion::prelude::SessionConfig;
+use object_store::ObjectMeta;
 
+use super::chosen::Chosen;
+use super::options::{Format, TableSpec};
+use super::pinned::Pinned;
 use super::places::State;
-use super::{Shape, TableSpec};
 
 /// The one place that the scan can reach.
 const STORE: &str = "caliber-files://source/";
@@ -39,7 +44,7 @@ pub(super) struct Bounds {
 
 /// Starts the scan, in one stream or several. Their columns are those asked for, in order.
 pub(super) async fn scan(
-    root: &Path,
+    store: Arc<Pinned>,
     spec: &TableSpec,
     files: &State,
     read: &TableRead<'_>,
@@ -53,31 +58,37 @@ pub(super) async fn scan(
     options.execution.parquet.schema_force_view_types = false;
     // A file that is read in one piece stays so: its rows are spread where they are used.
     options.optimizer.enable_round_robin_repartition = false;
-    // A new environment for each scan: its caches of listings and footers would outlive the files they describe.
+    // A new environment for each scan: its caches of footers would outlive the files they describe.
     let environment = RuntimeEnvBuilder::new().build_arc()?;
-    let base = ListingTableUrl::parse(STORE)?;
-    let store = LocalFileSystem::new_with_prefix(root)?;
-    environment.register_object_store(base.get_url(), Arc::new(store));
+    let address = ObjectStoreUrl::parse(STORE)?;
+    environment.register_object_store(address.as_ref(), store);
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(environment)
         .build();
 
-    let format: Arc<dyn FileFormat> = match &spec.shape {
-        Shape::Parquet => Arc::new(ParquetFormat::default().with_options(state.default_table_options().parquet)),
-        Shape::Csv { delimiter, header } => Arc::new(
+    let format: Arc<dyn FileFormat> = match spec.format {
+        Format::Parquet => Arc::new(ParquetFormat::default().with_options(state.default_table_options().parquet)),
+        Format::Csv { delimiter, header } => Arc::new(
             CsvFormat::default()
-                .with_has_header(*header)
-                .with_delimiter(*delimiter)
+                .with_has_header(header)
+                .with_delimiter(delimiter)
                 .with_newlines_in_values(true),
         ),
+        Format::Json => Arc::new(JsonFormat::default()),
+        Format::Arrow => Arc::new(ArrowFormat),
     };
-    let listing = ListingOptions::new(format).with_file_extension("");
-    let urls = files.keys().map(|file| url(&base, file)).collect::<Result<Vec<_>>>()?;
-    let table = ListingTableConfig::new_with_multi_paths(urls)
-        .with_listing_options(listing)
-        .with_schema(schema(read.table));
-    let source = provider_as_source(Arc::new(ListingTable::try_new(table)?));
+    let schema = schema(read.table, spec);
+    let files = files
+        .iter()
+        .map(|(path, about)| file(path, about, spec, &schema))
+        .collect::<Result<Vec<_>>>()?;
+    let source = provider_as_source(Arc::new(Chosen {
+        store: address,
+        format,
+        schema,
+        files,
+    }));
 
     let scanned = LogicalPlanBuilder::scan(TABLE, source, None)?;
     let wanted = read
@@ -93,30 +104,30 @@ pub(super) async fn scan(
         .collect()
 }
 
-/// The address of a file in the store. Built part by part, so that no character of a name means anything.
-fn url(base: &ListingTableUrl, file: &Path) -> Result<ListingTableUrl> {
-    let mut url = base.get_url().clone();
-    {
-        let mut parts = url
-            .path_segments_mut()
-            .map_err(|()| DataFusionError::Internal("the store has no paths".to_owned()))?;
-        parts.clear();
-        for part in file.components() {
-            if let Component::Normal(name) = part {
-                parts.push(&name.to_string_lossy());
-            }
-        }
-    }
-    ListingTableUrl::try_new(url, None)
+/// A file, and what its folders say.
+fn file(path: &str, about: &ObjectMeta, spec: &TableSpec, schema: &TableSchema) -> Result<PartitionedFile> {
+    let columns = schema.table_partition_cols().iter();
+    let values = columns.zip(spec.path.values(path)).map(|(field, value)| match value {
+        Some(text) => ScalarValue::Utf8(Some(text)).cast_to(field.data_type()),
+        None => ScalarValue::try_from(field.data_type()),
+    });
+    let mut file = PartitionedFile::new_from_meta(about.clone());
+    file.partition_values = values.collect::<Result<_>>()?;
+    Ok(file)
 }
 
-fn schema(table: &RemoteTable) -> SchemaRef {
-    let fields = table.columns.iter();
-    Arc::new(Schema::new(
-        fields
-            .map(|column| arrow::datatypes::Field::new(&column.name, column.data_type.clone(), column.nullable))
-            .collect::<Vec<_>>(),
-    ))
+/// The columns of the files in the types they are read in, and those of the folders.
+fn schema(table: &RemoteTable, spec: &TableSpec) -> TableSchema {
+    let of_path = spec.path.columns();
+    let fields = table
+        .columns
+        .iter()
+        .map(|column| Arc::new(Field::new(&column.name, column.data_type.clone(), column.nullable)));
+    let (folders, inside): (Vec<FieldRef>, Vec<FieldRef>) =
+        fields.partition(|field| of_path.contains(&field.name().as_str()));
+    TableSchema::builder(Arc::new(Schema::new(inside)))
+        .with_table_partition_cols(folders)
+        .build()
 }
 
 /// The rows of `scan` that are read, before the columns.

@@ -13,8 +13,10 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Files;
+use super::options::TableSpec;
+use super::pinned::Pinned;
 use super::places::State;
-use super::{Files, TableSpec};
 use crate::batch::sliced_bytes;
 
 /// The size beyond which a batch is cut in two.
@@ -28,14 +30,17 @@ pub(super) fn changed(files: &Files, spec: &TableSpec) -> ConnectorError {
 }
 
 /// An error of DataFusion's readers, without its text: it may hold paths and values.
-pub(super) fn refused(files: &Files, spec: &TableSpec, error: &DataFusionError) -> ConnectorError {
+pub(super) fn refused(files: &Files, spec: &TableSpec, store: &Pinned, error: &DataFusionError) -> ConnectorError {
+    if let Some(failure) = store.failure() {
+        return files.failed(spec, failure);
+    }
     match error.find_root() {
         DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => files
             .error(
                 ErrorClass::Statement,
                 format!("the query over table `{}` cannot be planned", spec.name),
             ),
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => files.error(
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => files.error(
             ErrorClass::Unavailable,
             format!("a file of table `{}` cannot be read", spec.name),
         ),
@@ -58,6 +63,7 @@ pub(super) struct Scan {
     pub(super) files: Files,
     pub(super) spec: TableSpec,
     pub(super) state: State,
+    pub(super) store: Arc<Pinned>,
     pub(super) stream: SendableRecordBatchStream,
     pub(super) schema: SchemaRef,
     pub(super) deadline: Instant,
@@ -97,20 +103,24 @@ pub(super) async fn next(scan: Option<Scan>) -> Result<Option<(RecordBatch, Opti
         match tokio::time::timeout_at(scan.deadline.into(), scan.stream.next()).await {
             Ok(Some(Ok(batch))) if batch.num_rows() == 0 => {}
             Ok(Some(Ok(batch))) => scan.pending.push(batch),
-            Ok(Some(Err(error))) => return Err(refused(&scan.files, &scan.spec, &error)),
+            Ok(Some(Err(error))) => return Err(refused(&scan.files, &scan.spec, &scan.store, &error)),
             Ok(None) => return ended(scan).await,
             Err(_) => return Err(scan.files.error(ErrorClass::Deadline, "the deadline passed")),
         }
     }
 }
 
-/// The end of a scan: an answer only if the files are still what they were when it began.
+/// The end of a scan: an answer only if the files are still what they were when it began. Files of a store were asked for by
+/// their tags, and one that has changed did not come.
 async fn ended(scan: Scan) -> Result<Option<(RecordBatch, Option<Scan>)>, ConnectorError> {
-    let (files, spec) = (scan.files.clone(), scan.spec.clone());
-    let now = tokio::task::spawn_blocking(move || files.find(&spec)).await;
+    if scan.state.values().all(|file| file.e_tag.is_some()) {
+        return Ok(None);
+    }
+    let now = tokio::time::timeout_at(scan.deadline.into(), scan.files.root.find(&scan.spec.path)).await;
     match now {
         Ok(Ok(now)) if now == scan.state => Ok(None),
-        _ => Err(changed(&scan.files, &scan.spec)),
+        Ok(_) => Err(changed(&scan.files, &scan.spec)),
+        Err(_) => Err(scan.files.error(ErrorClass::Deadline, "the deadline passed")),
     }
 }
 
