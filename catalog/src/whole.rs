@@ -11,6 +11,10 @@ use crate::project::Label;
 pub const STAGE: &str = "stage";
 /// The list of the segments an instance is in.
 pub const SEGMENTS: &str = "segments";
+/// The day at whose end a lifecycle's conditions are asked.
+pub const AS_OF: &str = "as_of";
+/// The day of a row of `unified.<entity>_metrics`, of which a tag is a metric.
+pub const METRIC_TIME: &str = "metric_time";
 /// The suffix of the column that says what a source knows of an instance: `credit_state`.
 pub const STATE_SUFFIX: &str = "_state";
 

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use caliber_catalog::diagnostic::{Code, Diagnostic, Place, did_you_mean};
 use caliber_catalog::grant::SqlText;
 use caliber_catalog::project::Entity;
-use caliber_catalog::whole::{Class, Event, Whole};
+use caliber_catalog::whole::{AS_OF, Class, Event, Whole};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::session_state::SessionState;
@@ -23,8 +23,6 @@ use crate::govern::enforcement::raw_schema;
 use crate::govern::policy_expr::parse;
 use crate::metrics::definition::is_time;
 
-/// The day at whose end stages are asked for.
-const AS_OF: &str = "as_of";
 /// A longer chain of tags over tags is refused.
 const CHAIN_MAX: usize = 32;
 

@@ -11,7 +11,7 @@ use crate::load::scalar;
 use crate::load::value::{Fields, Text, Value};
 use crate::metric::Metric;
 use crate::project::{Entity, Label};
-use crate::whole::{Class, Event, Journey, SEGMENTS, STAGE, STATE_SUFFIX, Stage, Whole};
+use crate::whole::{AS_OF, Class, Event, Journey, METRIC_TIME, SEGMENTS, STAGE, STATE_SUFFIX, Stage, Whole};
 
 /// What is declared of each entity.
 pub(super) fn wholes(fields: &Fields, scope: &mut Scope<'_>) -> BTreeMap<String, Whole> {
@@ -172,7 +172,7 @@ pub(super) fn report_clashes(
     for (name, whole) in wholes {
         let own = |name: &str| {
             let name = name.to_lowercase();
-            name == STAGE || name == SEGMENTS || states.contains(&name)
+            [STAGE, SEGMENTS, AS_OF, METRIC_TIME].contains(&name.as_str()) || states.contains(&name)
         };
         let others = others(entities.get(name), metrics);
         let declared: Vec<(&str, &Place)> = whole

@@ -120,6 +120,23 @@ fn an_attribute_may_be_called_stage_where_there_is_no_lifecycle() {
 }
 
 #[test]
+fn a_day_is_no_name_of_a_tag_or_stage() {
+    let text = format!(
+        "{HEAD}{SOURCE}\
+         tags: {{ c: {{ as_of: n > 1, Metric_Time: n > 2 }} }}\n\
+         lifecycles: {{ c: {{ stages: {{ fine: n > 1, AS_OF: n > 2 }} }} }}\n"
+    );
+    // Line 5 holds the tags, line 6 the stages; `AS_OF` is in the way of the tag `as_of` too.
+    let found = [
+        "PRJ006 caliber.yaml:5:14",
+        "PRJ006 caliber.yaml:5:28",
+        "PRJ006 caliber.yaml:6:43",
+        "PRJ006 caliber.yaml:6:43",
+    ];
+    check(&[("caliber.yaml", &text)], &found);
+}
+
+#[test]
 fn the_banks_declarations_load_unchanged() {
     let bank = bank_project();
     let later = bank.join("../later");
