@@ -102,6 +102,7 @@ codes! {
     MET003 Caller "group or filter that a metric cannot reach";
     MET004 Caller "metric column without MEASURE";
     MET005 Caller "time condition that a balance cannot answer";
+    MET006 Project "key that several rows share";
     // Policies.
     POL001 Internal "a policy cannot be evaluated";
     POL002 Refused "rows open in groups only";

@@ -202,6 +202,7 @@ impl Planner<'_> {
         let mut wanted = vec![view.key.clone()];
         wanted.extend(view.attributes.iter().filter(|name| **name != view.key).cloned());
         let entity = LogicalPlanBuilder::from(view.customers.clone()).alias(ENTITY)?;
+        let entity = self.one_for_each(entity, ENTITY, &view.table, &view.key, &wanted)?;
         let steps = base.path.steps.split_last();
         let Some((last, before)) = steps else {
             let columns = std::iter::once(of(ENTITY, &view.key).alias(HELD))
@@ -218,6 +219,13 @@ impl Planner<'_> {
                 let condition = self.condition(&step.table, sql)?;
                 entered = entered.filter(replaced(&condition, &|name| Ok(Some(of(&alias, name))))?)?;
             }
+            let next = before.get(at + 1).map_or(&last.column, |next| &next.column);
+            let shares = rule.is_some_and(|rule| rule != HoldingRule::PrimaryHolder);
+            let is_shared = shares && base.path.held.is_some_and(|(bridge, _)| bridge == at);
+            if !is_shared {
+                let columns = std::slice::from_ref(next);
+                entered = self.one_for_each(entered, &alias, &step.table, &step.key, columns)?;
+            }
             builder = Some(match (builder, left.take()) {
                 (Some(known), Some(column)) => {
                     let equal: Expr = Expr::eq(column, of(&alias, &step.key));
@@ -228,7 +236,6 @@ impl Planner<'_> {
                     entered
                 }
             });
-            let next = before.get(at + 1).map_or(&last.column, |next| &next.column);
             left = Some(of(&alias, next));
         }
         let mut columns = vec![held];

@@ -17,5 +17,6 @@ pub(crate) mod measure;
 pub(crate) mod metric_sql;
 pub(crate) mod metric_table;
 pub(crate) mod metric_view;
+mod only_one;
 pub(crate) mod picks;
 pub(crate) mod plan_parts;

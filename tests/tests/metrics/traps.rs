@@ -88,6 +88,45 @@ async fn a_lower_bound_chooses_what_is_shown_and_not_what_is_carried() -> Result
 }
 
 #[tokio::test]
+async fn two_owners_of_one_account_are_an_error_and_not_twice_its_loans() -> Result<()> {
+    let mut data = one_account();
+    data.customers.push((2, Some("south"), "M"));
+    data.holders = vec![(10, 1, true), (10, 2, true), (11, 2, true)];
+    data.loans = vec![
+        (Some(10), Some("2023-01-01"), 10, "A"),
+        (Some(11), Some("2023-01-01"), 5, "A"),
+    ];
+    let world = world(&data).await?;
+    let by_region = "SELECT region, MEASURE(loan_amount) FROM unified.customer_metrics GROUP BY region";
+    let refused = world.refused("auditor", by_region).await?;
+    ensure!(
+        refused == "MET006: several rows of `crm.holder` have one `account_id`",
+        "{refused}"
+    );
+    for condition in ["sex = 'F'", "id = 1"] {
+        let filtered =
+            format!("SELECT MEASURE(loan_amount), MEASURE(borrowers) FROM unified.customer_metrics WHERE {condition}");
+        let refused = world.refused("auditor", &filtered).await?;
+        ensure!(refused.starts_with("MET006"), "{condition}: {refused}");
+    }
+    // What needs no customer is no less right than before, and a branch sees one owner alone.
+    let total = "SELECT MEASURE(loan_amount) FROM unified.customer_metrics";
+    ensure!(world.rows("auditor", total).await? == [["15"]]);
+    ensure!(world.rows("branch", by_region).await? == [["north", "10"]]);
+    let findings = world.pushed.verify_online().await;
+    let told: Vec<String> = findings.iter().map(|finding| finding.message.clone()).collect();
+    ensure!(
+        told == ["`crm.holder` names several primary holders of one `account_id`"],
+        "{told:?}"
+    );
+    // Under a rule that says what becomes of several, nothing is wrong.
+    let shared = World::open(&data, "equal_share", METRICS).await?;
+    ensure!(shared.rows("auditor", by_region).await? == [["north", "5.0"], ["south", "10.0"]]);
+    ensure!(shared.pushed.verify_online().await.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
 async fn groups_that_are_null_meet() -> Result<()> {
     let mut data = one_account();
     data.customers = vec![(1, None, "F")];
