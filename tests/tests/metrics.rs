@@ -151,16 +151,20 @@ async fn inv4_a_metric_of_a_hidden_table_does_not_exist() -> Result<()> {
 /// Each example of the page stands with the SQL it becomes, between which `-- is` stands.
 #[tokio::test]
 async fn the_page_about_metrics_says_what_is_so() -> Result<()> {
-    let Some(bank) = Metrics::open().await? else {
+    let page = std::fs::read_to_string(caliber_tests::root().join("docs/metrics.md"))?;
+    let of = |language: &str| -> Vec<&str> {
+        let begun = page.split(language).skip(1);
+        begun.filter_map(|rest| rest.split("```").next()).collect()
+    };
+    let mut defined = "metrics:\n".to_owned();
+    for block in of("```yaml\n") {
+        defined += block.strip_prefix("metrics:\n").with_context(|| block.to_owned())?;
+    }
+    let Some(bank) = Metrics::with(&defined).await? else {
         return Ok(());
     };
-    let page = std::fs::read_to_string(caliber_tests::root().join("docs/metrics.md"))?;
-    let examples: Vec<&str> = page
-        .split("```sql\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
-    ensure!(examples.len() >= 7, "{} examples", examples.len());
+    let examples = of("```sql\n");
+    ensure!(examples.len() >= 9, "{} examples", examples.len());
     for example in examples {
         let (asked, becomes) = example.split_once("-- is\n").with_context(|| example.to_owned())?;
         let (mut found, mut wanted) = (bank.ask("olga", asked).await?, bank.ask("olga", becomes).await?);

@@ -101,7 +101,7 @@ codes! {
     MET002 Caller "aggregate that disagrees with the metric";
     MET003 Caller "group or filter that a metric cannot reach";
     MET004 Caller "metric column without MEASURE";
-    MET005 Caller "time condition that a balance cannot answer";
+    MET005 Caller "time condition that the metric cannot answer";
     MET006 Project "key that several rows share";
     // Policies.
     POL001 Internal "a policy cannot be evaluated";

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use caliber_catalog::diagnostic::Code;
+use caliber_catalog::metric::Frame;
 use caliber_catalog::name::TableName;
 use caliber_catalog::project::HoldingRule;
 use datafusion::catalog::default_table_source::provider_as_source;
@@ -16,7 +17,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::asked::{Asked, Leaf, Over, over};
-use super::calendar::Grain;
+use super::calendar::{Calendar, Grain};
 use super::definition::Base;
 use super::metric_sql::Aggregate;
 use super::metric_view::METRIC_TIME;
@@ -67,6 +68,11 @@ pub(crate) fn partial(leaf: usize, part: &str) -> String {
     format!("{part} {leaf}")
 }
 
+/// Whether a column is a partial value of that leaf.
+pub(crate) fn is_partial(column: &str, leaf: usize) -> bool {
+    ["value", "count"].iter().any(|part| column == partial(leaf, part))
+}
+
 /// The places of leaves that are aggregated together.
 pub(crate) fn branches(asked: &Asked<'_>) -> Result<Vec<Vec<usize>>, EngineError> {
     let mut found: Vec<Vec<usize>> = Vec::new();
@@ -83,6 +89,7 @@ pub(crate) fn branches(asked: &Asked<'_>) -> Result<Vec<Vec<usize>>, EngineError
                     && other.table == base.table
                     && other.time == base.time
                     && first.filter == leaf.filter
+                    && first.frame == leaf.frame
                 {
                     home = Some(place);
                 }
@@ -219,7 +226,12 @@ impl Planner<'_> {
         let base = first.base()?;
         let (mut below, mut above) = (Vec::new(), Vec::new());
         let mut has_time_above = false;
-        for condition in self.asked.conditions_of(first) {
+        let mut conditions = self.asked.conditions_of(first);
+        let framed = match first.frame == Frame::default() {
+            true => None,
+            false => Some(self.framed(first, &mut conditions)?),
+        };
+        for condition in conditions {
             let over = over(&condition, self.asked.view)?;
             if over.entity {
                 has_time_above |= over.time;
@@ -232,11 +244,15 @@ impl Planner<'_> {
         for (_, leaf) in &leaves {
             has_held |= self.needs_entity(leaf, &above)?;
         }
-        let grain = match self.asked.periods {
+        let mut grain = match self.asked.periods {
             _ if has_time_above => Some(Grain::Day),
             Some(periods) => Some(periods.grain),
             None => None,
         };
+        if let Some(framed) = &framed {
+            below.extend(self.framed_rows(framed, base)?);
+            grain = framed.source_grain;
+        }
         let (shared, each) = self.own_conditions(&leaves)?;
         below.extend(shared);
         let mut builder = self.scan(&base.table, HOME)?;
@@ -276,15 +292,19 @@ impl Planner<'_> {
                 outputs.push(bare(&partial(*at, part)));
             }
         }
-        let plan = builder.aggregate(keys, values)?.project(outputs)?.build()?;
-        Ok(Facts {
-            plan,
+        let builder = builder.aggregate(keys, values)?.project(outputs)?;
+        let facts = Facts {
+            plan: builder.build()?,
             leaves: places.to_vec(),
             has_held,
             grain,
             is_carried: false,
             above,
-        })
+        };
+        match framed {
+            Some(framed) => self.framed_facts(facts, &framed),
+            None => Ok(facts),
+        }
     }
 
     /// What a branch's own conditions make of it: those that all its rows meet, and for each leaf the one that only its

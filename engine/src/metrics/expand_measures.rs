@@ -382,7 +382,10 @@ fn agrees(aggregate: &str, defined: &Defined) -> bool {
     let Kind::Base(base) = &defined.kind else {
         return false;
     };
-    if base.balance.is_some() || base.rule() == Some(caliber_catalog::project::HoldingRule::FullToEach) {
+    if base.balance.is_some()
+        || defined.made_of.window
+        || base.rule() == Some(caliber_catalog::project::HoldingRule::FullToEach)
+    {
         return false;
     }
     matches!(

@@ -10,8 +10,9 @@ use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlanBuilder, Window
 
 use super::asked::{Leaf, TimeRange, add_range, over};
 use super::branch::{Facts, HELD, HOME, OWN, PERIOD, Planner, UNTIL, dimension, partial};
-use super::calendar::{Grain, days};
+use super::calendar::{Calendar, Grain, days};
 use super::definition::{Base, order_of};
+use super::frames::check_groups;
 use super::plan_parts::{aggregate, all, bare, call, date, float, of, one, replaced};
 use crate::EngineError;
 
@@ -62,17 +63,8 @@ impl Planner<'_> {
                 below.push(self.asked_at_home(&condition, base)?);
             }
         }
-        let mixed = |over: &super::asked::Over| over.time && (over.entity || !over.dimensions.is_empty());
-        let unclear = self.asked.periods.is_some_and(|periods| !periods.each_alone);
-        if unclear || self.asked.group_over.iter().any(mixed) {
-            let message = format!(
-                "balance `{}` cannot be grouped by this expression of `metric_time`",
-                leaf.name()
-            );
-            let help = "group by date_trunc of day, week, month, quarter or year, by metric_time, or by year and month: \
-                        a balance is of one period";
-            return Err(EngineError::new(Code::MET005, message).help(help));
-        }
+        check_groups(self, leaf)?;
+        let range = self.shifted_back(leaf, range)?;
         let dimensions: Vec<String> = self.dimensions_used(&above)?.into_iter().collect();
         let mut asked = Balance {
             base,
@@ -93,6 +85,7 @@ impl Planner<'_> {
             Pick::Min | Pick::Max | Pick::Average => self.summed_up(rows, &asked)?,
         };
         let (picked, is_carried) = self.counted(picked, &asked)?;
+        let picked = self.shifted(leaf, picked, asked.grain)?;
         self.grouped(picked, at, &asked, is_carried, above)
     }
 

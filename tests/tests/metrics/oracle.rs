@@ -99,6 +99,15 @@ impl Question {
             "highest",
             "closing",
             "recent",
+            "so_far",
+            "quarter_mean",
+            "year_borrowers",
+            "late_statuses",
+            "biggest_before",
+            "last_year",
+            "last_month",
+            "bad_rate_so_far",
+            "carried_before",
         ];
         let mut question = Self::default();
         for _ in 0..random.random_range(1..=5) {
@@ -122,8 +131,19 @@ impl Question {
         question.from = random.random_ratio(1, 3).then(|| days[random.random_range(0..3)]);
         question.to = random.random_ratio(1, 3).then(|| days[random.random_range(2..5)]);
         // Carried for some days only, without a last day: there is none to count from, and it is refused.
+        let on_a_day = [
+            "recent",
+            "quarter_mean",
+            "year_borrowers",
+            "late_statuses",
+            "biggest_before",
+        ];
         if question.grain.is_none() && question.to.is_none() {
-            question.metrics.retain(|name| *name != "recent");
+            question.metrics.retain(|name| !on_a_day.contains(name));
+        }
+        // A quarter is no quarter a month later.
+        if question.grain.is_some_and(|grain| grain != "month") {
+            question.metrics.retain(|name| *name != "carried_before");
         }
         if question.metrics.is_empty() {
             question.metrics.push("carried");
@@ -259,24 +279,106 @@ fn key_of(question: &Question, mut key: Vec<String>, at: Option<Day>) -> Vec<Str
     key
 }
 
-fn flow(visible: &Visible, question: &Question, metric: &str) -> Values {
+/// Which rows count at the end of a day.
+#[derive(Clone, Copy)]
+enum Window {
+    All,
+    Months(i64),
+    Days(i64),
+    ThisYear,
+}
+
+/// What a metric counts, over which window, and how many months later.
+fn framed(metric: &str) -> (&str, Option<Window>, i64) {
+    match metric {
+        "so_far" | "loan_amount so far" => ("loan_amount", Some(Window::All), 0),
+        "bad_amount so far" => ("bad_amount", Some(Window::All), 0),
+        "quarter_mean" => ("mean", Some(Window::Months(3)), 0),
+        "year_borrowers" => ("borrowers", Some(Window::ThisYear), 0),
+        "late_statuses" => ("statuses", Some(Window::Days(45)), 0),
+        "biggest_before" => ("biggest", Some(Window::Months(6)), 1),
+        "last_year" => ("loan_amount", None, 12),
+        "last_month" => ("loan_count", None, 1),
+        "carried_before" => ("carried", None, 1),
+        other => (other, None, 0),
+    }
+}
+
+fn months_before(of: Day, months: i64) -> Day {
+    let month = of.0 * 12 + of.1 - 1 - months;
+    let (year, month) = (month.div_euclid(12), month.rem_euclid(12) + 1);
+    (year, month, of.2.min(length(year, month)))
+}
+
+/// The one day of which the time since the day before, so many months before, holds `of`: looked for among all.
+fn months_later(of: Day, months: i64) -> Day {
+    let mut later = number(of);
+    while months_before(of_number(later + 1), months) <= of {
+        later += 1;
+    }
+    of_number(later)
+}
+
+/// Whether what happened on a day counts at the end of another.
+fn counts(window: Window, happened: Day, end: Day) -> bool {
+    let next = of_number(number(end) + 1);
+    let from = match window {
+        Window::All => (0, 0, 0),
+        Window::Months(months) => months_before(next, months),
+        Window::Days(days) => of_number(number(next) - days),
+        Window::ThisYear => first_day("year", end),
+    };
+    (from..=end).contains(&happened)
+}
+
+/// The days whose groups a row is in, each with whether it counts there; a day for each period.
+fn periods(question: &Question, metric: &str, at: Option<Day>, shown: &BTreeSet<Day>) -> Vec<(Option<Day>, bool)> {
+    let (_, window, shift) = framed(metric);
+    let at = at.map(|at| months_later(at, shift));
+    let Some(window) = window else {
+        return question.in_range(at).then_some((at, true)).into_iter().collect();
+    };
+    let to = question.to.map(day);
+    let Some(at) = at.filter(|at| to.is_none_or(|to| *at <= to)) else {
+        return Vec::new();
+    };
+    let Some(grain) = question.grain else {
+        let end = to.unwrap_or((2100, 1, 1));
+        return counts(window, at, end).then_some((None, true)).into_iter().collect();
+    };
+    let mut found = Vec::new();
+    for period in shown {
+        let end = of_number(last_day(grain, *period));
+        let end = to.map_or(end, |to| to.min(end));
+        let is_own = first_day(grain, at) == *period && question.in_range(Some(at));
+        let counted = counts(window, at, end);
+        if counted || is_own {
+            found.push((Some(*period), counted));
+        }
+    }
+    found
+}
+
+fn flow(visible: &Visible, question: &Question, metric: &str, shown: &BTreeSet<Day>) -> Values {
+    let (base, ..) = framed(metric);
     let mut rows: BTreeMap<Vec<String>, Vec<(i64, f64, &str)>> = BTreeMap::new();
     let mut customers: BTreeMap<Vec<String>, BTreeSet<i64>> = BTreeMap::new();
     for (account, at, amount, status) in &visible.data.loans {
-        let at = at.map(day);
-        if !question.in_range(at) || metric == "bad_amount" && *status != "B" {
+        if base == "bad_amount" && *status != "B" {
             continue;
         }
-        for (key, share) in visible.shares(question, *account) {
-            rows.entry(key_of(question, key, at))
-                .or_default()
-                .push((*amount, share, status));
-        }
-        for (key, customer, _) in visible.groups(question, *account) {
-            customers.entry(key_of(question, key, at)).or_default().extend(customer);
+        for (at, counted) in periods(question, metric, at.map(day), shown) {
+            for (key, share) in visible.shares(question, *account) {
+                let rows = rows.entry(key_of(question, key, at)).or_default();
+                rows.extend(counted.then_some((*amount, share, *status)));
+            }
+            for (key, customer, _) in visible.groups(question, *account) {
+                let customers = customers.entry(key_of(question, key, at)).or_default();
+                customers.extend(customer.filter(|_| counted));
+            }
         }
     }
-    if metric == "borrowers" {
+    if base == "borrowers" {
         return customers
             .into_iter()
             .map(|(key, found)| (key, Some(found.len() as f64)))
@@ -291,15 +393,15 @@ fn flow(visible: &Visible, question: &Question, metric: &str) -> Values {
     rows.into_iter()
         .map(|(key, rows)| {
             let amounts = rows.iter().map(|(amount, ..)| *amount as f64);
-            let value = match metric {
-                "loan_count" => count(&rows),
-                "biggest" => amounts.fold(f64::MIN, f64::max),
-                "smallest" => amounts.fold(f64::MAX, f64::min),
-                "mean" => shared(&rows) / count(&rows),
-                "statuses" => rows.iter().map(|(.., status)| *status).collect::<BTreeSet<_>>().len() as f64,
-                _ => shared(&rows),
+            let value = match base {
+                "loan_count" => Some(count(&rows)),
+                "biggest" => amounts.reduce(f64::max),
+                "smallest" => amounts.reduce(f64::min),
+                "mean" => (!rows.is_empty()).then(|| shared(&rows) / count(&rows)),
+                "statuses" => Some(rows.iter().map(|(.., status)| *status).collect::<BTreeSet<_>>().len() as f64),
+                _ => Some(shared(&rows)),
             };
-            (key, Some(value))
+            (key, value)
         })
         .collect()
 }
@@ -312,6 +414,7 @@ struct Counted {
 }
 
 fn balances(visible: &Visible, question: &Question, metric: &str, shown: &BTreeSet<Day>) -> Vec<Counted> {
+    let (metric, _, shift) = framed(metric);
     let carries = matches!(metric, "carried" | "closing" | "recent");
     let upper = question.to.map(day);
     let accounts: BTreeSet<i64> = visible.data.balances.iter().map(|row| row.0).collect();
@@ -328,7 +431,7 @@ fn balances(visible: &Visible, question: &Question, metric: &str, shown: &BTreeS
                 .balances
                 .iter()
                 .filter(|row| row.0 == account)
-                .map(|row| (day(row.1), row.2, row.3.map(day)))
+                .map(|row| (months_later(day(row.1), shift), row.2, row.3.map(day)))
                 .filter(|(at, ..)| upper.is_none_or(|to| *at <= to) && last.is_none_or(|last| number(*at) <= last))
                 .filter(|(at, ..)| carries || question.in_range(Some(*at)) && period.is_none_or(|first| *at >= first))
                 .collect();
@@ -399,11 +502,15 @@ const FLOWS: [&str; 8] = [
     "statuses",
 ];
 
+fn is_flow(metric: &str) -> bool {
+    FLOWS.contains(&framed(metric).0)
+}
+
 fn parts(metric: &'static str) -> Vec<&'static str> {
-    if metric == "bad_rate" {
-        vec!["bad_amount", "loan_amount"]
-    } else {
-        vec![metric]
+    match metric {
+        "bad_rate" => vec!["bad_amount", "loan_amount"],
+        "bad_rate_so_far" => vec!["bad_amount so far", "loan_amount so far"],
+        _ => vec![metric],
     }
 }
 
@@ -412,29 +519,27 @@ fn answer(visible: &Visible, question: &Question) -> BTreeMap<Vec<String>, Vec<O
     let asked: BTreeSet<&'static str> = question.metrics.iter().flat_map(|metric| parts(metric)).collect();
     let mut shown: BTreeSet<Day> = BTreeSet::new();
     if let Some(grain) = question.grain {
-        let mut own = |account: Option<i64>, at: Day| {
+        let mut own = |metric: &str, account: Option<i64>, at: Day| {
+            let at = months_later(at, framed(metric).2);
             if question.in_range(Some(at)) && !visible.shares(question, account).is_empty() {
                 shown.insert(first_day(grain, at));
             }
         };
         for (account, at, _, status) in &visible.data.loans {
-            let counts = |metric: &&str| FLOWS.contains(metric) && (*metric != "bad_amount" || *status == "B");
-            if let (Some(at), true) = (at, asked.iter().any(counts)) {
-                own(*account, day(at));
+            let counts = |metric: &&&str| is_flow(metric) && (framed(metric).0 != "bad_amount" || *status == "B");
+            for metric in asked.iter().filter(counts) {
+                at.iter().for_each(|at| own(metric, *account, day(at)));
             }
         }
-        if asked.iter().any(|metric| !FLOWS.contains(metric)) {
-            visible
-                .data
-                .balances
-                .iter()
-                .for_each(|row| own(Some(row.0), day(row.1)));
+        for metric in asked.iter().filter(|metric| !is_flow(metric)) {
+            let rows = visible.data.balances.iter();
+            rows.for_each(|row| own(metric, Some(row.0), day(row.1)));
         }
     }
     let mut values: BTreeMap<&str, Values> = BTreeMap::new();
     for metric in &asked {
-        let of = if FLOWS.contains(metric) {
-            flow(visible, question, metric)
+        let of = if is_flow(metric) {
+            flow(visible, question, metric, &shown)
         } else {
             stock(visible, question, metric, &shown)
         };
@@ -447,7 +552,7 @@ fn answer(visible: &Visible, question: &Question) -> BTreeMap<Vec<String>, Vec<O
     let value = |metric: &str, key: &Vec<String>| {
         let found = values[metric].get(key).copied().flatten();
         let is_zero = matches!(
-            metric,
+            framed(metric).0,
             "loan_count" | "loan_amount" | "bad_amount" | "borrowers" | "statuses"
         );
         found.or(is_zero.then_some(0.0))
@@ -455,8 +560,9 @@ fn answer(visible: &Visible, question: &Question) -> BTreeMap<Vec<String>, Vec<O
     keys.into_iter()
         .map(|key| {
             let row = question.metrics.iter().map(|metric| match *metric {
-                "bad_rate" => {
-                    let (bad, all) = (value("bad_amount", &key), value("loan_amount", &key));
+                "bad_rate" | "bad_rate_so_far" => {
+                    let [bad, all] = parts(metric)[..] else { return None };
+                    let (bad, all) = (value(bad, &key), value(all, &key));
                     all.filter(|all| *all != 0.0).and_then(|all| Some(bad? / all))
                 }
                 metric => value(metric, &key),
@@ -538,4 +644,10 @@ fn the_oracle_knows_the_calendar() {
     assert_eq!(of_number(last_day("month", day("2024-02-01"))), day("2024-02-29"));
     assert_eq!(of_number(last_day("quarter", day("2023-01-01"))), day("2023-03-31"));
     assert_eq!(of_number(number(day("2024-12-31")) + 1), day("2025-01-01"));
+    // The days of March are those of February a month later, none lost and none twice.
+    let later = |text| months_later(day(text), 1);
+    assert_eq!(later("2023-02-28"), day("2023-03-31"));
+    assert_eq!(later("2023-03-31"), day("2023-04-30"));
+    assert_eq!(later("2023-03-15"), day("2023-04-15"));
+    assert_eq!(months_later(day("2024-02-29"), 12), day("2025-02-28"));
 }

@@ -90,6 +90,15 @@ metrics:
   borrowers: { table: lend.loan, expr: count(distinct customer), time: day }
   statuses: { table: lend.loan, expr: count(distinct status), time: day }
   bad_rate: { expr: bad_amount / loan_amount }
+  so_far: { table: lend.loan, expr: sum(amount), time: day, window: cumulative }
+  quarter_mean: { table: lend.loan, expr: avg(amount), time: day, window: { trailing: 3 months } }
+  year_borrowers: { table: lend.loan, expr: count(distinct customer), time: day, window: { to_date: year } }
+  late_statuses: { table: lend.loan, expr: count(distinct status), time: day, window: { trailing: 45 days } }
+  biggest_before: { table: lend.loan, expr: max(amount), time: day, window: { trailing: 2 quarters }, shift: 1 month }
+  last_year: { table: lend.loan, expr: sum(amount), time: day, shift: 1 year }
+  last_month: { table: lend.loan, expr: count(*), time: day, shift: 1 month }
+  bad_rate_so_far: { expr: bad_amount / loan_amount, window: cumulative }
+  carried_before: { expr: carried, shift: 1 month }
   carried:
     table: fin.balance
     expr: sum(balance)
