@@ -9,6 +9,7 @@
 //! `docs/identity.md` is its guide, `docs/decisions/0013-identity-without-labels.md` says why it is so.
 
 mod block;
+mod build;
 mod compare;
 mod config;
 mod crosswalk;
@@ -20,11 +21,12 @@ mod normalise;
 mod records;
 mod resolve;
 
+pub use build::{Outcome, Report};
 pub use compare::{Comparison, MISSING};
 pub use config::{BlockKey, Config, ExactRule, Field, Limits, Part, Source, Thresholds};
 pub use crosswalk::{Crosswalk, Member, RecordKey, Review, Verdict};
 pub use error::{Error, Result};
-pub use link::{Evidence, Explanation, Linker, Outcome, Report};
+pub use link::{Evidence, Explanation, Linker};
 pub use model::{FieldModel, Model};
 pub use normalise::Normaliser;
 pub use records::Records;

@@ -153,9 +153,7 @@ fn date(value: &str, formats: &[String]) -> Option<String> {
 
 fn phone(value: &str, country: &str) -> Option<String> {
     let plain: String = value.nfkc().collect::<String>().to_lowercase();
-    let end = plain
-        .find(|letter| matches!(letter, 'x' | 'e' | '#' | ';' | '转'))
-        .unwrap_or(plain.len());
+    let end = plain.find(['x', 'e', '#', ';', '转']).unwrap_or(plain.len());
     let plain = plain[..end].trim();
     // `+44 (0)20`: the zero in brackets is only dialled at home.
     let unbracketed = plain.replace("(0)", "");

