@@ -33,7 +33,7 @@ pub use govern::check_syntax::check_syntax;
 pub use govern::policy_expr::{AttributeFault, Reason};
 pub use resolve::listing::{Listing, TableListing};
 pub use run::audit::{AuditCaller, AuditEnd, AuditEntry, AuditRefusal, AuditSink, AuditStart, NoAudit, Origin};
-pub use run::receipt::{Receipt, SourceReceipt};
+pub use run::receipt::{MetricUsed, Receipt, SourceReceipt};
 pub use run::result_stream::QueryStream;
 pub use session::{Prepared, Session};
 pub use statement::StatementText;

@@ -37,6 +37,21 @@ pub(super) struct Framed {
     pub source_grain: Option<Grain>,
 }
 
+/// In which periods facts count: the columns that say so, and of a window that ends some time what may not count.
+#[derive(Default)]
+struct Placed {
+    columns: Vec<Expr>,
+    window: Option<InWindow>,
+}
+
+/// A fact of a window.
+struct InWindow {
+    /// Whether it counts in its own period.
+    counts: Expr,
+    /// Whether it counts anywhere, or is a row of a period that is asked for.
+    stands: Expr,
+}
+
 /// Refuses groups over time that are not one period each.
 pub(super) fn check_groups(planner: &Planner<'_>, leaf: &Leaf) -> Result<(), EngineError> {
     let mixed = |over: &super::asked::Over| over.time && (over.entity || !over.dimensions.is_empty());
@@ -157,22 +172,22 @@ impl Planner<'_> {
 
     /// Facts by the source's periods, by the periods in which they count.
     pub(super) fn framed_facts(&self, facts: Facts, framed: &Framed) -> Result<Facts, EngineError> {
-        let (mut columns, counts) = self.framed_periods(framed)?;
+        let Placed { mut columns, window } = self.framed_periods(framed)?;
         if columns.is_empty() {
             return Ok(facts);
         }
         for field in facts.plan.schema().fields() {
             let name = field.name();
             let is_value = facts.leaves.iter().any(|at| is_partial(name, *at));
-            columns.extend(match &counts {
+            columns.extend(match &window {
                 _ if name == PERIOD => None,
-                Some((counts, _)) if is_value => Some(only_where(Some(counts), bare(name))?.alias(name)),
+                Some(window) if is_value => Some(only_where(Some(&window.counts), bare(name))?.alias(name)),
                 _ => Some(bare(name)),
             });
         }
         let mut builder = LogicalPlanBuilder::from(facts.plan);
-        if let Some((_, stands)) = &counts {
-            builder = builder.filter(stands.clone())?;
+        if let Some(window) = &window {
+            builder = builder.filter(window.stands.clone())?;
         }
         Ok(Facts {
             plan: builder.project(columns)?.build()?,
@@ -182,11 +197,10 @@ impl Planner<'_> {
         })
     }
 
-    /// The columns that say in which periods a fact counts, from the first day of the source's period in `PERIOD`; and
-    /// whether it counts in its own period, and whether it is there to see.
-    fn framed_periods(&self, framed: &Framed) -> Result<(Vec<Expr>, Option<(Expr, Expr)>), EngineError> {
+    /// In which periods a fact counts, from the first day of the source's period in `PERIOD`.
+    fn framed_periods(&self, framed: &Framed) -> Result<Placed, EngineError> {
         let (Some(grain), Some(fine)) = (framed.grain, framed.source_grain) else {
-            return Ok((Vec::new(), None));
+            return Ok(Placed::default());
         };
         let first = date(bare(PERIOD));
         let first = match framed.frame.shift {
@@ -195,7 +209,8 @@ impl Planner<'_> {
         };
         let period = grain.first_day(self.state, first.clone())?;
         let Some(window) = framed.frame.window else {
-            return Ok((vec![period.alias(PERIOD)], None));
+            let columns = vec![period.alias(PERIOD)];
+            return Ok(Placed { columns, window: None });
         };
         // The first day on which it is out of the window.
         let out = match window {
@@ -207,7 +222,8 @@ impl Planner<'_> {
         let own = all(from).unwrap_or_else(|| lit(true));
         let Some(out) = out else {
             let never = lit(ScalarValue::Date32(None));
-            return Ok((vec![period.alias(PERIOD), never.alias(UNTIL), own.alias(OWN)], None));
+            let columns = vec![period.alias(PERIOD), never.alias(UNTIL), own.alias(OWN)];
+            return Ok(Placed { columns, window: None });
         };
         let mut until = grain.first_day(self.state, out.clone())?;
         if let Some(end) = self.least(&framed.asked.before)? {
@@ -221,7 +237,8 @@ impl Planner<'_> {
         let stands = counts.clone().or(own.clone());
         let shown = when(counts.clone(), until).otherwise(grain.next(period.clone()))?;
         let columns = vec![period.alias(PERIOD), shown.alias(UNTIL), own.alias(OWN)];
-        Ok((columns, Some((counts, stands))))
+        let window = Some(InWindow { counts, stands });
+        Ok(Placed { columns, window })
     }
 
     /// The conditions of a balance under `shift`, on the days before it.

@@ -3,6 +3,8 @@
 //! Owns: one small case each, with the figures counted by hand beside it. Never: a random query (`oracle`).
 
 use anyhow::{Result, ensure};
+use caliber_tests::engine::principal;
+use futures::TryStreamExt;
 
 use super::world::{Data, METRICS, World, all_of_it};
 
@@ -279,6 +281,51 @@ async fn what_means_nothing_is_refused_with_a_code() -> Result<()> {
         let refused = world.refused("auditor", sql).await?;
         ensure!(refused.starts_with(code), "{sql}: {refused}, wanted {code}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_receipt_names_the_definitions_that_were_asked_for() -> Result<()> {
+    let world = world(&all_of_it()).await?;
+    let listed = world
+        .rows(
+            "auditor",
+            "SELECT metric, definition FROM caliber.metrics WHERE metric IN ('bad_rate', 'loan_count')",
+        )
+        .await?;
+    let session = world.pushed.session(principal(&["auditor"], &[]));
+    let sql = "WITH m AS (SELECT region, MEASURE(loan_count) AS n FROM unified.customer_metrics GROUP BY region) \
+               SELECT n, (SELECT MEASURE(bad_rate) FROM unified.customer_metrics) FROM m";
+    // The first run plans, the second takes the plan that was kept.
+    for _ in 0..2 {
+        let mut stream = session.execute(sql, None).await?;
+        while stream.try_next().await?.is_some() {}
+        let told: Vec<Vec<String>> = stream
+            .receipt()
+            .metrics
+            .into_iter()
+            .map(|used| vec![used.metric, used.definition])
+            .collect();
+        ensure!(told == listed && told.len() == 2, "{told:?}, listed {listed:?}");
+    }
+    let mut plain = session.execute("SELECT count(*) FROM lend.loan", None).await?;
+    while plain.try_next().await?.is_some() {}
+    ensure!(plain.receipt().metrics.is_empty());
+    // What a metric is computed from is part of what it means; what people call it is not.
+    let other = METRICS
+        .replace("where: status = 'B'", "where: status = 'C'")
+        .replace("loan_count: {", "loan_count: { label: Loans,");
+    let other = World::open(&all_of_it(), "primary_holder", &other).await?;
+    let changed = other
+        .rows(
+            "auditor",
+            "SELECT metric, definition FROM caliber.metrics WHERE metric IN ('bad_rate', 'loan_count')",
+        )
+        .await?;
+    ensure!(
+        changed[0] != listed[0] && changed[1] == listed[1],
+        "{changed:?}, before {listed:?}"
+    );
     Ok(())
 }
 
