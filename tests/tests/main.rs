@@ -33,6 +33,7 @@ mod groups;
 /// Files read by the keys of the groups that a HAVING leaves (INV-5).
 mod having;
 /// Hostile text in every place a value or name can stand (INV-5).
+mod identity;
 mod injection;
 /// Metrics of the real bank.
 mod metrics;
