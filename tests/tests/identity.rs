@@ -11,8 +11,8 @@ const PROJECT: &str = r#"
 version: 1
 name: bank
 sources:
-  core: { connector: files, tables: { client: { path: client.csv } } }
-  card: { connector: files, tables: { holder: { path: holder.csv } } }
+  core: { connector: files, path: ".", tables: { client: { path: client.csv } } }
+  card: { connector: files, path: ".", tables: { holder: { path: holder.csv } } }
 entities:
   customer:
     table: core.client
@@ -164,7 +164,7 @@ fn a_crosswalk_is_built_explained_and_corrected() -> Result<()> {
 /// Records are read under the role's policies: what is masked or hidden for it is not linked by.
 #[test]
 fn what_the_role_does_not_see_clear_is_not_linked() -> Result<()> {
-    let masked = bank(", masks: { full_name: \"'x'\", name: \"'x'\" }")?;
+    let masked = bank(", masks: { core.client.name: \"'x'\" }")?;
     let refused = identity(masked.path(), &["build"])?;
     ensure!(
         refused.code == Some(1) && refused.notes.contains("PRJ023"),
