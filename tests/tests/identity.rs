@@ -30,10 +30,8 @@ entities:
       exact: { same number: number }
       blocking: [birth, "last(phone, 6)"]
 policies:
-  the builder reads what identity needs: { roles: [builder], on: [core.client, card.holder] MORE }
-  staff see cards: { roles: [staff], on: card.holder }
-users:
-  olga: { roles: [staff] }
+  the builder reads what identity needs: { roles: [builder], tables: [core.client, card.holder] MORE }
+  staff see cards: { roles: [staff], tables: [card.holder] }
 "#;
 
 const CLIENTS: &str = "client_id,name,born,phone\n\
