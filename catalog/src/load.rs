@@ -8,6 +8,7 @@ mod digest;
 mod expectations;
 mod files;
 mod format;
+mod format_identity;
 mod interpolate;
 mod json_schema;
 mod merge;

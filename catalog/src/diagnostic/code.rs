@@ -81,6 +81,7 @@ codes! {
     PRJ019 Project "a policy that gives nothing";
     PRJ020 Project "two masks of one column";
     PRJ021 Project "metric that cannot be computed";
+    PRJ023 Project "identity that cannot be built";
     // Statements.
     SQL001 Caller "statement cannot be parsed";
     SQL002 Refused "statement not allowed";

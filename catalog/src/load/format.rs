@@ -2,6 +2,7 @@
 //!
 //! Owns: every key there is, its shape and its sentence. Never: reads a file.
 
+use super::format_identity::IDENTITY;
 use super::shape::{Field, Keys, Record, Shape};
 
 /// The format's own version.
@@ -255,7 +256,11 @@ static ENTITY: Record = Record {
             Shape::Map(Keys::Table, &Shape::Record(&HOLDING)),
             "Tables whose rows may belong to several of them.",
         ),
-        Field::later("identity"),
+        Field::new(
+            "identity",
+            Shape::Record(&IDENTITY),
+            "How records of several tables are found to be one of them.",
+        ),
     ],
 };
 

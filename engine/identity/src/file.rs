@@ -48,7 +48,6 @@ impl Crosswalk {
         writeln!(out, "{FORM}, next {}, rows {rows}", self.next.max(1))?;
         let mut out = csv::Writer::from_writer(out);
         out.write_record(COLUMNS)?;
-        let score = |score: Option<f32>| score.map(|score| format!("{score:.6}")).unwrap_or_default();
         for member in &self.members {
             let rule = member.rule.map_or("", |rule| &self.rules[usize::from(rule)]);
             let (id, source) = (member.id.to_string(), &self.sources[usize::from(member.source)]);
@@ -84,6 +83,37 @@ impl Crosswalk {
                 &score,
                 &date,
             ])?;
+        }
+        out.flush()
+    }
+
+    /// The records alone, for other programs.
+    pub fn write_members(&self, out: impl Write) -> std::io::Result<()> {
+        let mut out = csv::Writer::from_writer(out);
+        out.write_record(["id", "source", "key", "rule", "score", "date"])?;
+        for member in &self.members {
+            let rule = member.rule.map_or("", |rule| &self.rules[usize::from(rule)]);
+            let (id, source) = (member.id.to_string(), &self.sources[usize::from(member.source)]);
+            out.write_record([
+                &id,
+                source,
+                &*member.key,
+                rule,
+                &score(member.score),
+                &member.date.to_string(),
+            ])?;
+        }
+        out.flush()
+    }
+
+    /// The pairs for review alone, for other programs.
+    pub fn write_reviews(&self, out: impl Write) -> std::io::Result<()> {
+        let mut out = csv::Writer::from_writer(out);
+        out.write_record(["source", "key", "other_source", "other_key", "rule", "score", "date"])?;
+        for review in &self.reviews {
+            let (left, right, rule) = (&review.left, &review.right, &self.rules[usize::from(review.rule)]);
+            let (score, date) = (score(review.score), review.date.to_string());
+            out.write_record([&left.source, &left.key, &right.source, &right.key, rule, &score, &date])?;
         }
         out.flush()
     }
@@ -179,6 +209,10 @@ impl Crosswalk {
         }
         Some(())
     }
+}
+
+fn score(score: Option<f32>) -> String {
+    score.map(|score| format!("{score:.6}")).unwrap_or_default()
 }
 
 fn head(line: &str) -> Option<(u64, u64)> {

@@ -85,6 +85,7 @@ const LAYERS: &[Layer] = &[
             "caliber-connector-spi",
             "caliber-connectors",
             "caliber-engine",
+            "caliber-identity",
         ],
         test_imports: &["caliber-testkit"],
         foreign: &["tokio-postgres*", "mysql_async"],
