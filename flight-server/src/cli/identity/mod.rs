@@ -27,8 +27,7 @@ Records are written as source.table:key.
 
 Examples:
   caliber identity build --project bank
-  caliber identity explain core.client:C-000123 card.holder:77 --project bank
-  caliber identity split core.client:C-000123 card.holder:77 --project bank")]
+  caliber identity explain core.client:C-000123 card.holder:77 --project bank")]
 pub struct Identity {
     #[command(subcommand)]
     what: What,
