@@ -13,6 +13,7 @@ use super::calendar::Calendar;
 use super::definition::Base;
 use super::metric_sql::{Aggregate, OverTable};
 use super::metric_view::METRIC_TIME;
+use super::only_one::Counted;
 use super::plan_parts::{aggregate, all, bare, call, float, of, one, replaced};
 use crate::EngineError;
 use crate::evaluate::average::average;
@@ -55,6 +56,11 @@ pub(crate) fn mean(sum: Expr, number: Expr, data_type: DataType) -> Result<Expr,
     }
     let some = float(number.clone()).gt(lit(0.0_f64));
     Ok(when(some, float(sum) / float(number)).end()?)
+}
+
+/// The value, if each key on the way to it is one row's.
+fn checked(counted: &[Counted], value: Expr) -> Expr {
+    counted.iter().fold(value, |value, counted| counted.checked(value))
 }
 
 /// What a branch is made of: its columns before they are grouped, what they are grouped by, and after.
@@ -241,11 +247,15 @@ impl Planner<'_> {
         let mut wanted = vec![view.key.clone()];
         wanted.extend(view.attributes.iter().filter(|name| **name != view.key).cloned());
         let entity = LogicalPlanBuilder::from(view.customers.clone()).alias(ENTITY)?;
-        let entity = self.one_for_each(entity, ENTITY, &view.table, &view.key, &wanted)?;
+        let (entity, counted) = self.one_for_each(entity, ENTITY, &view.table, &view.key, &wanted)?;
+        let mut counted: Vec<Counted> = counted.into_iter().collect();
         let steps = base.path.steps.split_last();
         let Some((last, before)) = steps else {
-            let columns = std::iter::once(of(ENTITY, &view.key).alias(HELD))
-                .chain(wanted.iter().map(|name| of(ENTITY, name).alias(name)));
+            let columns = std::iter::once(of(ENTITY, &view.key).alias(HELD)).chain(
+                wanted
+                    .iter()
+                    .map(|name| checked(&counted, of(ENTITY, name)).alias(name)),
+            );
             return Ok(entity.project(columns)?.build()?);
         };
         let mut builder: Option<LogicalPlanBuilder> = None;
@@ -263,7 +273,9 @@ impl Planner<'_> {
             let is_shared = shares && base.path.held.is_some_and(|(bridge, _)| bridge == at);
             if !is_shared {
                 let columns = std::slice::from_ref(next);
-                entered = self.one_for_each(entered, &alias, &step.table, &step.key, columns)?;
+                let (once, rows) = self.one_for_each(entered, &alias, &step.table, &step.key, columns)?;
+                entered = once;
+                counted.extend(rows);
             }
             builder = Some(match (builder, left.take()) {
                 (Some(known), Some(column)) => {
@@ -302,7 +314,11 @@ impl Planner<'_> {
             builder = builder.join_on(counted.build()?, JoinType::Left, [equal])?;
             columns.push(of(COUNTED, HOLDERS).alias(HOLDERS));
         }
-        columns.extend(wanted.iter().map(|name| of(ENTITY, name).alias(name)));
+        columns.extend(
+            wanted
+                .iter()
+                .map(|name| checked(&counted, of(ENTITY, name)).alias(name)),
+        );
         Ok(builder.project(columns)?.build()?)
     }
 

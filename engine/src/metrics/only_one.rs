@@ -10,7 +10,7 @@ use caliber_catalog::diagnostic::Code;
 use caliber_catalog::name::TableName;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::branch::Planner;
@@ -29,9 +29,28 @@ pub(super) fn is_enforced(snapshot: &OpenSnapshot, table: &TableName, key: &str)
         .is_some_and(|remote| alone(&remote.primary_key) || remote.unique_keys.iter().any(alone))
 }
 
+/// A key of which several rows may be there, and the column that says how many are.
+pub(super) struct Counted {
+    table: TableName,
+    key: String,
+    rows: Expr,
+}
+
+impl Counted {
+    /// The value, if it is that of one row of the key. Error of the run: MET006.
+    pub fn checked(&self, value: Expr) -> Expr {
+        let function = ScalarUDF::from(OnlyOne {
+            table: self.table.clone(),
+            key: self.key.clone(),
+            signature: Signature::any(2, Volatility::Immutable),
+        });
+        Arc::new(function).call(vec![value, self.rows.clone()])
+    }
+}
+
 impl Planner<'_> {
-    /// The rows of `builder`, one for each value of `key`, with `columns`; under the name `alias`. Where several rows have
-    /// one value the query fails: MET006.
+    /// The rows of `builder`, one for each value of `key`, with `columns`; under the name `alias`. What is read of them is
+    /// to be checked, unless the source itself lets one row only have each value.
     pub(super) fn one_for_each(
         &self,
         builder: LogicalPlanBuilder,
@@ -39,23 +58,23 @@ impl Planner<'_> {
         table: &TableName,
         key: &str,
         columns: &[String],
-    ) -> Result<LogicalPlanBuilder, EngineError> {
+    ) -> Result<(LogicalPlanBuilder, Option<Counted>), EngineError> {
         if is_enforced(&self.catalog.snapshot, table, key) {
-            return Ok(builder);
+            return Ok((builder, None));
         }
-        let function = Arc::new(ScalarUDF::from(OnlyOne {
-            table: table.clone(),
-            key: key.to_owned(),
-            signature: Signature::any(2, Volatility::Immutable),
-        }));
         let mut calls = vec![aggregate(self.state, "count", one(), false)?.alias(ROWS)];
-        let mut outputs = vec![bare(key).alias(key)];
+        let mut outputs = vec![bare(key).alias(key), bare(ROWS).alias(ROWS)];
         for column in columns.iter().filter(|column| column.as_str() != key) {
             calls.push(aggregate(self.state, "min", of(alias, column), false)?.alias(column));
-            outputs.push(function.call(vec![bare(column), bare(ROWS)]).alias(column));
+            outputs.push(bare(column).alias(column));
         }
         let rows = builder.aggregate([of(alias, key).alias(key)], calls)?;
-        Ok(rows.project(outputs)?.alias(alias.to_owned())?)
+        let counted = Counted {
+            table: table.clone(),
+            key: key.to_owned(),
+            rows: of(alias, ROWS),
+        };
+        Ok((rows.project(outputs)?.alias(alias.to_owned())?, Some(counted)))
     }
 }
 
