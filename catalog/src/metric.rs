@@ -162,6 +162,25 @@ pub enum Pick {
     Max,
     /// The mean of the rows' values.
     Average,
+    /// The mean of the values at the end of each day.
+    TimeWeightedAverage,
+}
+
+impl SemiAdditive {
+    /// Whether the pick is of what is held day by day, so that it matters until when a row's value is.
+    pub fn is_of_days(&self) -> bool {
+        match self.pick {
+            Pick::Last => false,
+            Pick::First => self.missing != Missing::Strict,
+            Pick::Min | Pick::Max | Pick::Average => self.missing != Missing::Strict || self.closed.is_some(),
+            Pick::TimeWeightedAverage => true,
+        }
+    }
+
+    /// Whether it matters which row of several is the last.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.pick, Pick::Last | Pick::First) || self.is_of_days()
+    }
 }
 
 /// What stands for one that has no row in a period.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use caliber_catalog::diagnostic::Code;
+use caliber_catalog::grant::KeyStep;
 use caliber_catalog::metric::Frame;
 use caliber_catalog::name::TableName;
 use caliber_catalog::project::HoldingRule;
 use datafusion::catalog::default_table_source::provider_as_source;
-use datafusion::common::TableReference;
+use datafusion::common::{JoinType, TableReference};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
@@ -21,6 +22,7 @@ use super::calendar::{Calendar, Grain};
 use super::definition::Base;
 use super::metric_sql::Aggregate;
 use super::metric_view::METRIC_TIME;
+use super::only_one::is_enforced;
 use super::plan_parts::{aggregate, all, bare, date, of, one, only_where, replaced};
 use crate::EngineError;
 use crate::govern::governed_table::GovernedTable;
@@ -187,11 +189,40 @@ impl Planner<'_> {
     }
 
     /// The column of the home that leads to the entity.
-    pub fn held_column<'b>(&'b self, base: &'b Base) -> &'b str {
+    fn held_column<'b>(&'b self, base: &'b Base) -> &'b str {
         base.path
             .steps
             .first()
             .map_or(self.asked.view.key.as_str(), |step| step.column.as_str())
+    }
+
+    /// How many steps towards the entity are taken where the home is: to tables of its source whose key that enforces, so
+    /// that its rows are grouped by a key nearer to the entity before they leave.
+    pub fn steps_at_home(&self, base: &Base) -> usize {
+        let before = base.path.steps.len().saturating_sub(1);
+        let here = |(at, step): &(usize, &KeyStep)| {
+            step.table.schema == base.table.schema
+                && step.condition.is_none()
+                && base.path.held.is_none_or(|(bridge, _)| *at < bridge)
+                && is_enforced(&self.catalog.snapshot, &step.table, &step.key)
+        };
+        base.path.steps.iter().take(before).enumerate().take_while(here).count()
+    }
+
+    /// The rows of the home, and the column that leads on to the entity where it `is_held`.
+    pub fn home(&self, base: &Base, is_held: bool) -> Result<(LogicalPlanBuilder, Expr), EngineError> {
+        let mut builder = self.scan(&base.table, HOME)?;
+        let mut held = of(HOME, self.held_column(base));
+        let steps = if is_held { self.steps_at_home(base) } else { 0 };
+        for (at, step) in base.path.steps.iter().take(steps).enumerate() {
+            let alias = format!("step {at}");
+            let entered = self.scan(&step.table, &alias)?.build()?;
+            let equal = held.eq(of(&alias, &step.key));
+            builder = builder.join_on(entered, JoinType::Left, [equal])?;
+            let next = base.path.steps.get(at + 1).map_or(&step.key, |next| &next.column);
+            held = of(&alias, next);
+        }
+        Ok((builder, held))
     }
 
     /// Whether the query asks something of the entity that these conditions and groups are over.
@@ -255,14 +286,14 @@ impl Planner<'_> {
         }
         let (shared, each) = self.own_conditions(&leaves)?;
         below.extend(shared);
-        let mut builder = self.scan(&base.table, HOME)?;
+        let (mut builder, held) = self.home(base, has_held)?;
         if let Some(condition) = all(below) {
             builder = builder.filter(condition)?;
         }
         let mut keys = Vec::new();
         let mut outputs = Vec::new();
         if has_held {
-            keys.push(of(HOME, self.held_column(base)).alias(HELD));
+            keys.push(held.alias(HELD));
             outputs.push(bare(HELD));
         }
         if let (Some(grain), Some(time)) = (grain, &base.time) {

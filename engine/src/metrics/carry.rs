@@ -261,7 +261,7 @@ impl Planner<'_> {
         let mut builder: Option<LogicalPlanBuilder> = None;
         let mut held = of(ENTITY, &last.key).alias(HELD);
         let mut left = None;
-        for (at, step) in before.iter().enumerate() {
+        for (at, step) in before.iter().enumerate().skip(self.steps_at_home(base)) {
             let alias = format!("step {at}");
             let mut entered = self.scan(&step.table, &alias)?;
             if let Some(sql) = &step.condition {

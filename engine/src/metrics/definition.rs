@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use caliber_catalog::diagnostic::{Code, Diagnostic, Place, did_you_mean};
-use caliber_catalog::metric::{BaseMetric, Metric, Missing, Pick, SemiAdditive};
+use caliber_catalog::metric::{BaseMetric, Metric, Missing, SemiAdditive};
 use caliber_catalog::name::TableName;
 use caliber_catalog::project::{Entity, HoldingRule};
 use caliber_catalog::snapshot::EntityPath;
@@ -392,7 +392,7 @@ impl Definer<'_> {
                 "write `sum`, `count`, `min` or `max`, or `missing: strict`",
             );
         }
-        if !matches!(balance.pick, Pick::Last | Pick::First) {
+        if !balance.is_ordered() {
             return Ok(());
         }
         let order = order_of(balance, base);

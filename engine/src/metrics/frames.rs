@@ -304,7 +304,7 @@ impl Planner<'_> {
 }
 
 /// The days that conditions on `metric_time` ask for.
-fn asked_days(range: &TimeRange, metric: &str) -> Result<Days, EngineError> {
+pub(super) fn asked_days(range: &TimeRange, metric: &str) -> Result<Days, EngineError> {
     let mut days_asked = Days::default();
     for condition in range.lower.iter().chain(&range.upper) {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else {

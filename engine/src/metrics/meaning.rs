@@ -137,7 +137,7 @@ pub(super) fn type_of(state: &SessionState, base: &Base, raw: &DFSchema) -> Resu
     let averages_floats = base
         .balance
         .as_ref()
-        .is_some_and(|balance| balance.pick == Pick::Average);
+        .is_some_and(|balance| matches!(balance.pick, Pick::Average | Pick::TimeWeightedAverage));
     Ok(match base.function {
         Aggregate::Sum | Aggregate::Average if shared => DataType::Float64,
         _ if averages_floats => DataType::Float64,

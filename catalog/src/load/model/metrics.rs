@@ -118,10 +118,8 @@ fn semi_additive(fields: &Fields, scope: &mut Scope<'_>) -> Option<SemiAdditive>
         "min" => Pick::Min,
         "max" => Pick::Max,
         "average" => Pick::Average,
-        other => {
-            unsupported(scope, &format!("`pick: {other}`"), &place);
-            return None;
-        }
+        // The format admits no other word.
+        _ => Pick::TimeWeightedAverage,
     };
     let missing = match fields.text("missing") {
         Some(text) => missing(text, scope)?,
@@ -132,25 +130,23 @@ fn semi_additive(fields: &Fields, scope: &mut Scope<'_>) -> Option<SemiAdditive>
         None => None,
     };
     let order: Vec<_> = fields.texts("order").map(placed).collect();
-    if !matches!(pick, Pick::Last | Pick::First)
-        && (missing != Missing::Strict || closed.is_some() || !order.is_empty())
-    {
-        let text = "`missing`, `closed` or `order` with a `pick` other than `last` and `first`";
-        unsupported(scope, text, &place);
-        return None;
-    }
-    if pick == Pick::First && missing != Missing::Strict {
-        unsupported(scope, "`missing: carry` with `pick: first`", &place);
-        return None;
-    }
-    Some(SemiAdditive {
+    let balance = SemiAdditive {
         per: fields.texts("per").map(placed).collect(),
         pick,
         order,
         missing,
         closed,
         place,
-    })
+    };
+    if let Some((_, place)) = balance.order.first().filter(|_| !balance.is_ordered()) {
+        scope.add(
+            Diagnostic::error(Code::PRJ021, "`order` with a pick that is of all rows alike")
+                .at(place.clone())
+                .help("take it out; it says which of several rows is the last, and here all count"),
+        );
+        return None;
+    }
+    Some(balance)
 }
 
 fn frame(fields: &Fields, scope: &mut Scope<'_>) -> Option<Frame> {
@@ -208,14 +204,6 @@ fn span(text: &Text, scope: &mut Scope<'_>) -> Option<Span> {
         );
     }
     found
-}
-
-fn unsupported(scope: &mut Scope<'_>, what: &str, place: &Place) {
-    scope.add(
-        Diagnostic::error(Code::PRJ017, format!("{what} is not supported by this version"))
-            .at(place.clone())
-            .help("take it out until a later version"),
-    );
 }
 
 fn missing(text: &Text, scope: &mut Scope<'_>) -> Option<Missing> {
