@@ -18,7 +18,7 @@ use crate::principal::{AttributeValue, Principal};
 use crate::source::Options;
 
 /// A checked project. Immutable once loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Project {
     /// The SQL catalog's name.
     pub name: String,

@@ -31,6 +31,7 @@ pub use engine::{Clock, Engine, EngineOptions};
 pub use error::EngineError;
 pub use govern::check_syntax::check_syntax;
 pub use govern::policy_expr::{AttributeFault, Reason};
+pub use metrics::compare::{ComparedBy, Comparison};
 pub use resolve::listing::{Listing, TableListing};
 pub use run::audit::{AuditCaller, AuditEnd, AuditEntry, AuditRefusal, AuditSink, AuditStart, NoAudit, Origin};
 pub use run::receipt::{MetricUsed, Receipt, SourceReceipt};

@@ -5,6 +5,7 @@
 /// The bank with its metrics, in this process.
 pub mod bank_metrics;
 /// Random questions against a count in plain Rust.
+mod compare;
 mod oracle;
 /// Many metrics at once.
 mod scale;

@@ -104,6 +104,7 @@ codes! {
     MET004 Caller "metric column without MEASURE";
     MET005 Caller "time condition that the metric cannot answer";
     MET006 Project "key that several rows share";
+    MET007 Caller "difference that has no parts";
     // Policies.
     POL001 Internal "a policy cannot be evaluated";
     POL002 Refused "rows open in groups only";

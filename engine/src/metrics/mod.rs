@@ -10,6 +10,7 @@ pub(crate) mod branch;
 pub(crate) mod calendar;
 pub(crate) mod carry;
 pub(crate) mod combine;
+pub(crate) mod compare;
 pub(crate) mod definition;
 pub(crate) mod expand_measures;
 mod frames;

@@ -2,7 +2,10 @@
 //!
 //! Owns: one small case each, with the figures counted by hand beside it. Never: a random query (`oracle`).
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
+use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
 use caliber_tests::engine::principal;
 use futures::TryStreamExt;
 
@@ -209,6 +212,173 @@ async fn a_window_reads_before_the_days_that_are_shown() -> Result<()> {
     // The last day asked for ends the window, within a period too.
     let sql = "SELECT MEASURE(so_far), MEASURE(quarter_mean) FROM unified.customer_metrics WHERE metric_time <= DATE '2023-01-31'";
     ensure!(world.rows("auditor", sql).await? == [["110", "55.0"]]);
+    Ok(())
+}
+
+/// A shift of a week and one of seven days were two things elsewhere, and so were windows.
+#[tokio::test]
+async fn a_week_is_seven_days() -> Result<()> {
+    let more = "
+  week_ago: { table: lend.loan, expr: sum(amount), time: day, shift: 1 week }
+  seven_days_ago: { table: lend.loan, expr: sum(amount), time: day, shift: 7 days }
+  of_a_week: { table: lend.loan, expr: count(*), time: day, window: { trailing: 1 week } }
+  of_seven_days: { table: lend.loan, expr: count(*), time: day, window: { trailing: 7 days } }
+";
+    let world = World::open(&all_of_it(), "equal_share", &format!("{METRICS}{more}")).await?;
+    for grain in ["day", "week", "month", "year"] {
+        let of = |shift: &str, window: &str| {
+            format!(
+                "SELECT region, date_trunc('{grain}', metric_time), MEASURE({shift}), MEASURE({window}) \
+                 FROM unified.customer_metrics GROUP BY 1, 2"
+            )
+        };
+        let weeks = world.rows("auditor", &of("week_ago", "of_a_week")).await?;
+        let days = world.rows("auditor", &of("seven_days_ago", "of_seven_days")).await?;
+        ensure!(weeks == days && weeks.len() > 3, "{grain}: {weeks:?}\n{days:?}");
+    }
+    Ok(())
+}
+
+/// A shift moved one of two expressions of the time and left the other.
+#[tokio::test]
+async fn every_time_of_a_query_is_shifted() -> Result<()> {
+    let mut data = one_account();
+    data.loans = vec![(Some(10), Some("2023-12-15"), 10, "A")];
+    let sql = "SELECT CAST(date_trunc('year', metric_time) AS DATE), CAST(date_trunc('month', metric_time) AS DATE), \
+               extract(year FROM metric_time), MEASURE(last_month) FROM unified.customer_metrics \
+               WHERE metric_time >= DATE '2024-01-01' GROUP BY 1, 2, 3";
+    let rows = world(&data).await?.rows("auditor", sql).await?;
+    ensure!(rows == [["2024-01-01", "2024-01-01", "2024", "1"]], "{rows:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_balance_by_month_is_the_sum_of_each_accounts_last() -> Result<()> {
+    let mut data = one_account();
+    data.holders = vec![(10, 1, true), (11, 1, true)];
+    data.balances = vec![
+        (10, "2023-01-10", 500, None),
+        (10, "2023-01-20", 100, None),
+        (11, "2023-01-31", 200, None),
+        (11, "2023-02-28", 250, None),
+    ];
+    let sql = "SELECT CAST(date_trunc('month', metric_time) AS DATE) AS m, MEASURE(carried), MEASURE(strict) \
+               FROM unified.customer_metrics GROUP BY 1";
+    let rows = world(&data).await?.rows("auditor", sql).await?;
+    // Neither 800, the sum of all, nor 200, the rows of the last day; and the silent account keeps its 100.
+    ensure!(
+        rows == [["2023-01-01", "300", "300"], ["2023-02-01", "350", "250"]],
+        "{rows:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mean_over_time_weighs_by_days_and_not_by_rows() -> Result<()> {
+    let mut data = one_account();
+    data.balances = vec![
+        (10, "2023-01-30", 310, None),
+        (10, "2023-03-01", 0, None),
+        (10, "2023-03-31", 62, None),
+    ];
+    let sql = "SELECT CAST(date_trunc('month', metric_time) AS DATE) AS m, MEASURE(weighted), MEASURE(weighted_recent) \
+               FROM unified.customer_metrics GROUP BY 1";
+    let rows = world(&data).await?.rows("auditor", sql).await?;
+    // January: from its first row on; March: 30 days of nothing and one of 62, and the mean of its rows would be 31.
+    ensure!(
+        rows == [["2023-01-01", "310.0", "310.0"], ["2023-03-01", "2.0", "2.0"]],
+        "{rows:?}"
+    );
+    Ok(())
+}
+
+/// A customer of several accounts was one for each of them.
+#[tokio::test]
+async fn a_customer_of_several_accounts_is_counted_once() -> Result<()> {
+    let mut data = one_account();
+    data.holders = vec![(10, 1, true), (11, 1, true)];
+    data.loans = vec![
+        (Some(10), Some("2023-01-01"), 10, "A"),
+        (Some(11), Some("2023-01-02"), 20, "A"),
+        (Some(10), Some("2023-02-01"), 30, "B"),
+    ];
+    let world = world(&data).await?;
+    let total = "SELECT MEASURE(borrowers), MEASURE(loan_count) FROM unified.customer_metrics";
+    ensure!(world.rows("auditor", total).await? == [["1", "3"]]);
+    let by_month =
+        "SELECT date_part('month', metric_time), MEASURE(borrowers) FROM unified.customer_metrics GROUP BY 1";
+    ensure!(world.rows("auditor", by_month).await? == [["1", "1"], ["2", "1"]]);
+    Ok(())
+}
+
+/// Two roles that each see something saw only what both do.
+#[tokio::test]
+async fn two_roles_add_up_and_do_not_intersect() -> Result<()> {
+    let world = world(&all_of_it()).await?;
+    let sql = "SELECT region, MEASURE(loan_amount), MEASURE(carried) FROM unified.customer_metrics GROUP BY region";
+    let region = [(
+        "region",
+        caliber_catalog::principal::AttributeValue::Text("north".to_owned()),
+    )];
+    let session = world.pushed.session(principal(&["branch", "auditor"], &region));
+    let mut both = caliber_tests::engine::ask(&session, sql).await?;
+    both.sort();
+    ensure!(both == world.rows("auditor", sql).await?, "{both:?}");
+    Ok(())
+}
+
+/// What is not there was taken for nothing, and nothing for what is not there.
+#[tokio::test]
+async fn no_balance_is_not_zero_and_no_flow_is() -> Result<()> {
+    let more = "
+  five_more: { expr: loan_count + 5 }
+  owed_and_held: { expr: carried + loan_amount }
+";
+    let world = World::open(&one_account(), "primary_holder", &format!("{METRICS}{more}")).await?;
+    let sql = "SELECT MEASURE(five_more), MEASURE(owed_and_held), MEASURE(carried), MEASURE(bad_rate) FROM unified.customer_metrics";
+    ensure!(world.rows("auditor", sql).await? == [["5", "NULL", "NULL", "NULL"]]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_count_of_a_measure_is_refused_and_not_the_measure() -> Result<()> {
+    let world = world(&all_of_it()).await?;
+    for sql in [
+        "SELECT count(loan_amount) FROM unified.customer_metrics",
+        "SELECT region, max(loan_count) FROM unified.customer_metrics GROUP BY region",
+    ] {
+        let refused = world.refused("auditor", sql).await?;
+        ensure!(refused.starts_with("MET002"), "{sql}: {refused}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn parameters_stand_in_every_clause() -> Result<()> {
+    let world = world(&all_of_it()).await?;
+    let sql = "SELECT region, MEASURE(loan_amount) AS a, MEASURE(carried) AS b FROM unified.customer_metrics \
+               WHERE region <> $1 AND metric_time <= $2 GROUP BY region HAVING MEASURE(loan_amount) > $3";
+    let written = sql
+        .replace("$1", "'west'")
+        .replace("$2", "DATE '2023-12-31'")
+        .replace("$3", "-1");
+    for engine in [&world.pushed, &world.local] {
+        let session = engine.session(principal(&["auditor"], &[]));
+        let values: Vec<(&str, ArrayRef)> = vec![
+            ("$1", Arc::new(StringArray::from(vec!["west"]))),
+            ("$2", Arc::new(Date32Array::from(vec![19_722]))),
+            ("$3", Arc::new(Int64Array::from(vec![-1]))),
+        ];
+        let batches: Vec<RecordBatch> = session
+            .execute(sql, Some(RecordBatch::try_from_iter(values)?))
+            .await?
+            .try_collect()
+            .await?;
+        let mut found = caliber_tests::rows::texts(&batches)?;
+        found.sort();
+        let wanted = world.rows("auditor", &written).await?;
+        ensure!(found == wanted && wanted.len() == 2, "{found:?}, wanted {wanted:?}");
+    }
     Ok(())
 }
 

@@ -367,7 +367,8 @@ fn fill(folder: &TempDir, data: &Data) -> Result<()> {
     }
     let lend = database("lend.db")?;
     lend.execute_batch(
-        "CREATE TABLE loan (id INTEGER PRIMARY KEY, account_id INTEGER, day DATE, amount INTEGER NOT NULL, status TEXT NOT NULL)",
+        "CREATE TABLE loan (id INTEGER PRIMARY KEY, account_id INTEGER, day DATE, amount INTEGER NOT NULL, status TEXT NOT NULL,
+         seen DATE GENERATED ALWAYS AS (date(day, '+20 days')))",
     )?;
     for (account, day, amount, status) in &data.loans {
         let sql = "INSERT INTO loan (account_id, day, amount, status) VALUES (?1, ?2, ?3, ?4)";
