@@ -186,7 +186,8 @@ fn the_command_lists_shows_and_computes() -> Result<()> {
     let path = folder.path().to_str().context("a path that is not UTF-8")?;
     let demo = ["demo", "--customers", "200", "--dir", path, "--listen", "127.0.0.1:0"];
     Server::start(&demo, [])?.stop(std::time::Duration::from_secs(10))?;
-    let metrics = "metrics: { loan_count: { table: credit.loan, expr: count(*), owner: Credit Department } }\n";
+    let metrics = "metrics:\n  loan_count: { table: credit.loan, expr: count(*), owner: Credit Department }\n  \
+                   large_loans: { table: credit.loan, expr: count(*), where: amount > 100000 }\n";
     std::fs::write(folder.path().join("metrics.yaml"), metrics)?;
     let caliber = |arguments: &[&str]| -> Result<String> {
         let finished = run(&[arguments, &["--project", path, "--as", "anna"]].concat(), [])?;
@@ -217,8 +218,15 @@ fn the_command_lists_shows_and_computes() -> Result<()> {
     );
     let plan = caliber(&["metric", "sql", "loan_count", "--by", "region"])?;
     ensure!(
-        plan.starts_with("SELECT region, MEASURE(loan_count) AS loan_count FROM") && plan.contains("loan"),
+        plan.starts_with("SELECT region, MEASURE(loan_count) AS loan_count FROM")
+            && plan.contains("metrics of credit.loan (loan_count)"),
         "{plan}"
     );
+    let parts = caliber(&["metric", "diff", "loan_count", "large_loans", "-o", "csv"])?;
+    let counted = "SELECT count(*) AS loan_count, count(*) FILTER (WHERE amount > 100000) AS large_loans, \
+                   count(*) FILTER (WHERE NOT amount > 100000) AS difference, count(*) FILTER (WHERE NOT amount > 100000) \
+                   AS \"only loan_count: not amount > 100000\", 0 AS \"other values\" FROM credit.loan";
+    let counted = caliber(&["sql", "-c", counted, "-o", "csv"])?;
+    ensure!(parts == counted && parts.lines().count() == 2, "{parts} but {counted}");
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! Owns: bringing branches together null-safely, carried balances spread over the periods shown, what stands where there is
 //! nothing, derived metrics. Never: multiplies a row: each branch gives one for a group, and all are grouped once more.
 
+use std::collections::BTreeSet;
+
 use arrow::datatypes::DataType;
 use caliber_catalog::metric::Frame;
 use datafusion::common::ScalarValue;
@@ -15,7 +17,7 @@ use super::asked::{Leaf, within};
 use super::branch::{OWN, PERIOD, Planner, UNTIL, branches};
 use super::calendar::{Calendar, Grain};
 use super::carry::{Branch, counted_rows, group, mean, metric};
-use super::definition::{Defined, Kind};
+use super::definition::{Base, Defined, Kind};
 use super::metric_sql::Aggregate;
 use super::metric_view::METRIC_TIME;
 use super::plan_parts::{aggregate, bare, call, date, replaced};
@@ -155,7 +157,7 @@ impl Planner<'_> {
             }
             let table = branch.leaves.first().and_then(|at| self.asked.leaves.get(*at));
             let name = match table {
-                Some(leaf) => format!("metrics of {}", leaf.base()?.table),
+                Some(leaf) => self.branch_name(leaf.base()?, &branch.leaves),
                 None => String::new(),
             };
             let plan = LogicalPlanBuilder::from(branch.plan).project(columns.clone())?;
@@ -176,6 +178,17 @@ impl Planner<'_> {
             });
         }
         all.ok_or_else(|| EngineError::internal("a query over metrics has no branch", &"no metric"))
+    }
+
+    /// How a plan names a branch: its table, and the metrics computed there that exist for the principal.
+    fn branch_name(&self, base: &Base, leaves: &[usize]) -> String {
+        let leaves = leaves.iter().filter_map(|at| self.asked.leaves.get(*at));
+        let shown = leaves
+            .map(Leaf::name)
+            .filter(|name| self.asked.view.metrics.contains_key(*name));
+        let names: BTreeSet<&str> = shown.collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        format!("metrics of {} ({})", base.table, names.join(", "))
     }
 
     /// Each row once for every period in which it counts, up to the last that has a row.

@@ -889,12 +889,19 @@ async fn inv5_the_oracle_agrees_under_full_to_each() -> Result<()> {
     compare("full_to_each", &all_of_it(), &mut StdRng::seed_from_u64(3), 40).await
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a test runs is said in its environment"
+)]
+fn said(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
 /// Banks by chance: `CALIBER_ORACLE_BANKS` says how many, `CALIBER_ORACLE_SEED` which.
 #[tokio::test]
 async fn inv5_the_oracle_agrees_over_banks_by_chance() -> Result<()> {
-    let set = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let banks = set("CALIBER_ORACLE_BANKS").unwrap_or(12);
-    let mut random = StdRng::seed_from_u64(set("CALIBER_ORACLE_SEED").unwrap_or(4));
+    let banks = said("CALIBER_ORACLE_BANKS").unwrap_or(12);
+    let mut random = StdRng::seed_from_u64(said("CALIBER_ORACLE_SEED").unwrap_or(4));
     for at in 0..banks {
         let rule = ["primary_holder", "equal_share", "full_to_each"][(at % 3) as usize];
         let data = by_chance(&mut random);
