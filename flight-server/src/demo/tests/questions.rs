@@ -63,6 +63,9 @@ const NAIVE: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
+/// All rows are compared, not only those a question shows.
+const FIRST: &str = "LIMIT 20";
+
 /// All departments in one database, with the owned accounts as `owned`.
 fn local(folder: &Folder) -> rusqlite::Connection {
     let database = rusqlite::Connection::open_in_memory().unwrap();
@@ -162,8 +165,11 @@ async fn questions_answer_as_naive_sql_and_a_branch_sees_its_own() {
             ("petr", "o.branch_id = 1"),
             ("jana", "o.branch_id = 2"),
         ] {
-            let wanted = alike(counted(&local, &naive.replace("BRANCH", seen)));
-            let found = alike(texts(&rows(&engine, user, query.sql).await, Some(columns)));
+            let wanted = alike(counted(&local, &naive.replace("BRANCH", seen).replace(FIRST, "")));
+            let found = alike(texts(
+                &rows(&engine, user, &query.sql.replace(FIRST, "")).await,
+                Some(columns),
+            ));
             assert_eq!(found, wanted, "{name} as {user}");
             assert!(user != "olga" || !found.is_empty(), "{name} has no answer to compare");
             assert!(
