@@ -48,8 +48,10 @@ const NAIVE: &[(&str, &[&str], &str)] = &[
         "morning-list.sql",
         &["customer_id", "urgency", "reasons"],
         "SELECT customer_id, 5 * late + 3 * matures + 2 * full + asleep AS urgency,
-                rtrim(iif(late, 'late with a loan, ', '') || iif(matures, 'a deposit matures, ', '')
-                      || iif(full, 'a card nearly used up, ', '') || iif(asleep, 'an account sleeps', ''), ', ')
+                rtrim(CASE WHEN late THEN 'late with a loan, ' ELSE '' END
+                      || CASE WHEN matures THEN 'a deposit matures, ' ELSE '' END
+                      || CASE WHEN full THEN 'a card nearly used up, ' ELSE '' END
+                      || CASE WHEN asleep THEN 'an account sleeps' ELSE '' END, ', ')
          FROM (SELECT o.customer_id,
                       max(EXISTS (SELECT 1 FROM credit.loan l WHERE l.account_id = o.account_id
                                   AND l.status IN ('arrears', 'default'))) AS late,
