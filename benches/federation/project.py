@@ -32,6 +32,21 @@ REFERENCES = {
     "supply.partsupp": {"ps_partkey": "supply.part.p_partkey", "ps_suppkey": "supply.supplier.s_suppkey"},
 }
 
+ENTITIES = {
+    "customer": {
+        "table": "crm.customer",
+        "key": "c_custkey",
+        "attributes": {"segment": "c_mktsegment", "nation": "crm.nation.n_name", "region": "crm.region.r_name"},
+    }
+}
+
+METRICS = {
+    "order_value": {"table": "sales.orders", "expr": "sum(o_totalprice)", "time": "o_orderdate"},
+    "order_count": {"table": "sales.orders", "expr": "count(*)", "time": "o_orderdate"},
+    "revenue": {"table": "sales.lineitem", "expr": "sum(l_extendedprice * (1 - l_discount))", "time": "l_shipdate"},
+    "balance": {"table": "crm.customer", "expr": "sum(c_acctbal)"},
+}
+
 
 def source_of_files(data, tables):
     """A source that reads `tables` from their Parquet files."""
@@ -66,6 +81,8 @@ def write(folder, data, postgres_port, mariadb_port, third, caliber):
             "files": {**source_of_files(data, TABLES), **bounds},
         },
         "tables": {table: {"references": columns} for table, columns in REFERENCES.items()},
+        "entities": ENTITIES,
+        "metrics": METRICS,
         "policies": {"analysts read everything": {"roles": ["analyst"], "tables": ["*"]}},
         "users": users(data, caliber),
     }

@@ -7,6 +7,7 @@ pub mod date;
 pub mod diagnostic;
 pub mod expectation;
 pub mod grant;
+pub mod identity;
 pub mod metric;
 pub mod name;
 pub mod principal;

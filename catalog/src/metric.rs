@@ -2,6 +2,8 @@
 //!
 //! Owns: the model of `metrics`. Never: reads a metric's SQL, which is the engine's (`engine/src/metrics`).
 
+use std::fmt;
+
 use crate::diagnostic::Place;
 use crate::grant::SqlText;
 use crate::name::TableName;
@@ -26,8 +28,91 @@ pub struct Metric {
     pub expr: SqlText,
     /// What it is counted from; `None` where it is computed from other metrics.
     pub base: Option<BaseMetric>,
+    /// `window` and `shift`
+    pub frame: Frame,
     /// Where its name stands.
     pub place: Place,
+}
+
+/// Which rows a metric counts at a time: without a frame those of the period itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// `window`
+    pub window: Option<Window>,
+    /// `shift`: every row counts so much later.
+    pub shift: Option<Span>,
+}
+
+/// `window`: the rows up to the last day of a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// All.
+    Cumulative,
+    /// Those of so long a time before the day's end.
+    Trailing(Span),
+    /// Those since the beginning of the day's week, month, quarter or year.
+    ToDate(Unit),
+}
+
+/// So many days, weeks, months, quarters or years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// How many.
+    pub count: u32,
+    /// Of what.
+    pub unit: Unit,
+}
+
+/// A period of the calendar; weeks begin on Monday.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A day.
+    Day,
+    /// Seven days from a Monday on.
+    Week,
+    /// A month.
+    Month,
+    /// Three months from January, April, July or October on.
+    Quarter,
+    /// A year.
+    Year,
+}
+
+impl Unit {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
+        }
+    }
+
+    /// The unit of that name, however its letters are written.
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Year]
+            .into_iter()
+            .find(|unit| unit.word().eq_ignore_ascii_case(word))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.count == 1 { "" } else { "s" };
+        write!(f, "{} {}{plural}", self.count, self.unit.word())
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cumulative => write!(f, "cumulative"),
+            Self::Trailing(span) => write!(f, "trailing {span}"),
+            Self::ToDate(unit) => write!(f, "{} to date", unit.word()),
+        }
+    }
 }
 
 /// What a metric is counted from.
@@ -77,6 +162,25 @@ pub enum Pick {
     Max,
     /// The mean of the rows' values.
     Average,
+    /// The mean of the values at the end of each day.
+    TimeWeightedAverage,
+}
+
+impl SemiAdditive {
+    /// Whether the pick is of what is held day by day, so that it matters until when a row's value is.
+    pub fn is_of_days(&self) -> bool {
+        match self.pick {
+            Pick::Last => false,
+            Pick::First => self.missing != Missing::Strict,
+            Pick::Min | Pick::Max | Pick::Average => self.missing != Missing::Strict || self.closed.is_some(),
+            Pick::TimeWeightedAverage => true,
+        }
+    }
+
+    /// Whether it matters which row of several is the last.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.pick, Pick::Last | Pick::First) || self.is_of_days()
+    }
 }
 
 /// What stands for one that has no row in a period.

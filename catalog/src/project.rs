@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use crate::date::Date;
 use crate::diagnostic::Place;
 use crate::grant::{MinGroup, SqlText};
+use crate::identity::Identity;
 pub use crate::metric::{BaseMetric, Metric, Missing, Pick, SemiAdditive};
 use crate::name::{ColumnName, TableName};
 use crate::principal::{AttributeValue, Principal};
@@ -18,7 +19,7 @@ use crate::source::Options;
 use crate::whole::Whole;
 
 /// A checked project. Immutable once loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Project {
     /// The SQL catalog's name.
     pub name: String,
@@ -201,6 +202,8 @@ pub struct Entity {
     pub attributes: Vec<Attribute>,
     /// `holdings`
     pub holdings: Vec<Holding>,
+    /// `identity`
+    pub identity: Option<Identity>,
     /// Where `table`'s value stands.
     pub table_place: Place,
     /// Where `key`'s value stands.

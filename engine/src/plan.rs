@@ -32,6 +32,7 @@ use crate::govern::reaches_group::Withheld;
 use crate::govern::require_governed::require_governed_plan;
 use crate::metrics::expand_measures::expand_measures;
 use crate::run::plan_template::{is_repeatable, number_of};
+use crate::run::receipt::MetricUsed;
 use crate::run::wire_types::wire_schema;
 use crate::session::{Session, result_schema};
 use crate::statement::{
@@ -55,6 +56,8 @@ pub(crate) struct Planned {
     pub masked: Vec<String>,
     /// The policies under which they are read, sorted.
     pub policies: Vec<String>,
+    /// The metrics asked for, sorted.
+    pub metrics: Vec<MetricUsed>,
     /// Set while it runs, once a group or value with too few behind it was withheld.
     pub withheld: Withheld,
     /// The sources of the tables and of what their policies read, sorted.
@@ -141,8 +144,9 @@ pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql:
     match statement.admitted {
         Admitted::Query(query) => {
             let written = written_names(&query);
-            let plan = plan_query(state, &statement.text, query, &names).await?;
+            let (plan, metrics) = plan_query(state, &statement.text, query, &names).await?;
             let mut planned = finish(state, plan, statement.parameters)?;
+            planned.metrics = metrics;
             planned.is_kept = planned.is_kept && !is_guarded(&planned.plan)?;
             planned.schema = renamed(&planned.schema, written);
             Ok(planned)
@@ -154,8 +158,9 @@ pub(crate) async fn plan_statement(session: &Session, state: &SessionState, sql:
                         .help("EXPLAIN shows the plan"),
                 );
             }
-            let plan = plan_query(state, &statement.text, query, &names).await?;
+            let (plan, metrics) = plan_query(state, &statement.text, query, &names).await?;
             let mut planned = finish(state, plan, statement.parameters)?;
+            planned.metrics = metrics;
             if mode == ExplainMode::Analyze {
                 planned.schema = explanation();
                 planned.is_analyzed = true;
@@ -196,7 +201,7 @@ async fn plan_query(
     text: &QueryText,
     mut query: Box<ast::Query>,
     names: &SessionNames<'_>,
-) -> Result<LogicalPlan, EngineError> {
+) -> Result<(LogicalPlan, Vec<MetricUsed>), EngineError> {
     resolve_identifiers(text, &mut query, names)?;
     name_outputs(&mut query);
     let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
@@ -267,6 +272,7 @@ fn finish(state: &SessionState, plan: LogicalPlan, count: usize) -> Result<Plann
         columns: Vec::new(),
         masked: Vec::new(),
         policies: Vec::new(),
+        metrics: Vec::new(),
         withheld,
         sources: Vec::new(),
         is_kept: false,

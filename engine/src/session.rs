@@ -36,7 +36,7 @@ use crate::rules::{analyzer_rules, optimizer_rules, physical_rules};
 use crate::run::audit::{AuditCaller, AuditRefusal, AuditStart, OpenRecord, Origin, columns_read, unavailable};
 use crate::run::plan_cache::KeptStatement;
 use crate::run::query_run::QueryRun;
-use crate::run::result_stream::{Hidden, QueryStream, ResultBounds};
+use crate::run::result_stream::{QueryStream, ResultBounds, Told};
 use crate::run::steps::Steps;
 use crate::run::wire_types::{wire_schema, wire_type};
 use crate::statement::{StatementText, aggregate_functions, expr_planners, hex, scalar_functions, window_functions};
@@ -188,8 +188,9 @@ impl Session {
         let start = self.audit_start(&run.query_id, sql, &steps)?;
         let planned = &steps.kept.planned;
         let schema = Arc::clone(&planned.schema);
-        let hidden = Hidden {
+        let told = Told {
             masked_columns: planned.masked.len(),
+            metrics: planned.metrics.clone(),
             withheld: Arc::clone(&planned.withheld),
         };
         let audit = Arc::clone(&self.engine.options.audit);
@@ -200,7 +201,7 @@ impl Session {
             rows_max: limits.result_rows,
             bytes_max: limits.result_bytes,
         };
-        Ok(QueryStream::new(rows, schema, run, record, started, bounds, hidden))
+        Ok(QueryStream::new(rows, schema, run, record, started, bounds, told))
     }
 
     /// The statement, planned for the principal: now, or when it was asked before.

@@ -278,12 +278,21 @@ fn receipt_json(receipt: &Receipt) -> Bytes {
         .iter()
         .map(|source| source.source.as_str())
         .collect::<Vec<_>>();
+    let metrics = receipt.metrics.iter().map(|used| {
+        serde_json::json!({
+            "entity": used.entity,
+            "metric": used.metric,
+            "version": used.version,
+            "definition": used.definition,
+        })
+    });
     let json = serde_json::json!({
         "query_id": receipt.query_id,
         "rows": receipt.rows,
         "elapsed_ms": u64::try_from(receipt.elapsed.as_millis()).unwrap_or(u64::MAX),
         "sources": sources,
         "masked_columns": receipt.masked_columns,
+        "metrics": metrics.collect::<Vec<_>>(),
         "withheld": receipt.withheld,
     });
     json.to_string().into()

@@ -55,10 +55,11 @@ async fn inv10_a_cancel_never_meets_the_next_user_of_its_connection() -> Result<
     Ok(())
 }
 
-/// How much slower other sources become is for `cargo xtask faults`: a loaded machine tells nothing.
+/// Sixty-four clients, and how much slower other sources become, are for `cargo xtask faults`: on a loaded machine so
+/// many wait longer for a connection than they may, and a time tells nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_under_load_is_left_alone_until_it_is_back() -> Result<()> {
-    let found = restarted(64).await?;
+    let found = restarted(16).await?;
     ensure!(found.failed > 0 && found.attempts.0 > 0, "{found:?}");
     Ok(())
 }

@@ -32,6 +32,8 @@ mod fuzz;
 mod groups;
 /// Files read by the keys of the groups that a HAVING leaves (INV-5).
 mod having;
+/// `caliber identity`: a crosswalk built, explained, corrected.
+mod identity;
 /// Hostile text in every place a value or name can stand (INV-5).
 mod injection;
 /// Metrics of the real bank.

@@ -5,6 +5,7 @@
 /// The bank with its metrics, in this process.
 pub mod bank_metrics;
 /// Random questions against a count in plain Rust.
+mod compare;
 mod oracle;
 /// Many metrics at once.
 mod scale;
@@ -151,16 +152,20 @@ async fn inv4_a_metric_of_a_hidden_table_does_not_exist() -> Result<()> {
 /// Each example of the page stands with the SQL it becomes, between which `-- is` stands.
 #[tokio::test]
 async fn the_page_about_metrics_says_what_is_so() -> Result<()> {
-    let Some(bank) = Metrics::open().await? else {
+    let page = std::fs::read_to_string(caliber_tests::root().join("docs/metrics.md"))?;
+    let of = |language: &str| -> Vec<&str> {
+        let begun = page.split(language).skip(1);
+        begun.filter_map(|rest| rest.split("```").next()).collect()
+    };
+    let mut defined = "metrics:\n".to_owned();
+    for block in of("```yaml\n") {
+        defined += block.strip_prefix("metrics:\n").with_context(|| block.to_owned())?;
+    }
+    let Some(bank) = Metrics::with(&defined).await? else {
         return Ok(());
     };
-    let page = std::fs::read_to_string(caliber_tests::root().join("docs/metrics.md"))?;
-    let examples: Vec<&str> = page
-        .split("```sql\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
-    ensure!(examples.len() >= 7, "{} examples", examples.len());
+    let examples = of("```sql\n");
+    ensure!(examples.len() >= 9, "{} examples", examples.len());
     for example in examples {
         let (asked, becomes) = example.split_once("-- is\n").with_context(|| example.to_owned())?;
         let (mut found, mut wanted) = (bank.ask("olga", asked).await?, bank.ask("olga", becomes).await?);
@@ -181,7 +186,8 @@ fn the_command_lists_shows_and_computes() -> Result<()> {
     let path = folder.path().to_str().context("a path that is not UTF-8")?;
     let demo = ["demo", "--customers", "200", "--dir", path, "--listen", "127.0.0.1:0"];
     Server::start(&demo, [])?.stop(std::time::Duration::from_secs(10))?;
-    let metrics = "metrics: { loan_count: { table: credit.loan, expr: count(*), owner: Credit Department } }\n";
+    let metrics = "metrics:\n  loan_count: { table: credit.loan, expr: count(*), owner: Credit Department }\n  \
+                   large_loans: { table: credit.loan, expr: count(*), where: amount > 100000 }\n";
     std::fs::write(folder.path().join("metrics.yaml"), metrics)?;
     let caliber = |arguments: &[&str]| -> Result<String> {
         let finished = run(&[arguments, &["--project", path, "--as", "anna"]].concat(), [])?;
@@ -212,8 +218,15 @@ fn the_command_lists_shows_and_computes() -> Result<()> {
     );
     let plan = caliber(&["metric", "sql", "loan_count", "--by", "region"])?;
     ensure!(
-        plan.starts_with("SELECT region, MEASURE(loan_count) AS loan_count FROM") && plan.contains("loan"),
+        plan.starts_with("SELECT region, MEASURE(loan_count) AS loan_count FROM")
+            && plan.contains("metrics of credit.loan (loan_count)"),
         "{plan}"
     );
+    let parts = caliber(&["metric", "diff", "loan_count", "large_loans", "-o", "csv"])?;
+    let counted = "SELECT count(*) AS loan_count, count(*) FILTER (WHERE amount > 100000) AS large_loans, \
+                   count(*) FILTER (WHERE NOT amount > 100000) AS difference, count(*) FILTER (WHERE NOT amount > 100000) \
+                   AS \"only loan_count: not amount > 100000\", 0 AS \"other values\" FROM credit.loan";
+    let counted = caliber(&["sql", "-c", counted, "-o", "csv"])?;
+    ensure!(parts == counted && parts.lines().count() == 2, "{parts} but {counted}");
     Ok(())
 }

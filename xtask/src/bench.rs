@@ -15,8 +15,8 @@ use crate::workspace::Workspace;
 /// The scripts, and the one that is run.
 const SCRIPTS: &str = "benches/federation";
 /// What can be measured alone, a file each in `benches/federation/measures`.
-const MEASURES: [&str; 8] = [
-    "bulk", "lookup", "memory", "parquet", "segment", "single", "tpch", "transfer",
+const MEASURES: [&str; 9] = [
+    "bulk", "lookup", "memory", "metrics", "parquet", "segment", "single", "tpch", "transfer",
 ];
 /// TPC-H has so many queries.
 const QUERIES: u32 = 22;

@@ -57,6 +57,14 @@ pub fn test(workspace: &Workspace, options: &Options) -> Result<()> {
         }
         Err(error) => return Err(error),
     };
+    let registers = match python::registers(workspace, consent) {
+        Ok(folder) => Some(folder),
+        Err(error) if variable("CI").is_none() => {
+            say(&format!("the tests on the FEBRL registers will be skipped: {error:#}"));
+            None
+        }
+        Err(error) => return Err(error),
+    };
 
     // Built as `cargo run` builds it: the tests start the program, and what comes next finds it ready.
     run(workspace.cargo().args(["build", "--locked", "--bin", "caliber"]))?;
@@ -75,6 +83,9 @@ pub fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     if let Some(interpreter) = interpreter {
         cargo.env("CALIBER_PYTHON", interpreter);
+    }
+    if let Some(registers) = registers {
+        cargo.env("CALIBER_FEBRL", registers);
     }
     say(&format!(
         "$ cargo test --workspace {}",

@@ -3,4 +3,4 @@
 Owns: their order. Never: a clock.
 """
 
-NAMES = ("tpch", "lookup", "segment", "single", "bulk", "parquet", "memory", "transfer")
+NAMES = ("tpch", "lookup", "segment", "single", "metrics", "bulk", "parquet", "memory", "transfer")

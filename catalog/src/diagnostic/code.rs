@@ -82,6 +82,7 @@ codes! {
     PRJ020 Project "two masks of one column";
     PRJ021 Project "metric that cannot be computed";
     PRJ022 Project "declaration of an entity that cannot be computed";
+    PRJ023 Project "identity that cannot be built";
     // Statements.
     SQL001 Caller "statement cannot be parsed";
     SQL002 Refused "statement not allowed";
@@ -102,7 +103,9 @@ codes! {
     MET002 Caller "aggregate that disagrees with the metric";
     MET003 Caller "group or filter that a metric cannot reach";
     MET004 Caller "metric column without MEASURE";
-    MET005 Caller "time condition that a balance cannot answer";
+    MET005 Caller "time condition that the metric cannot answer";
+    MET006 Project "key that several rows share";
+    MET007 Caller "difference that has no parts";
     // Policies.
     POL001 Internal "a policy cannot be evaluated";
     POL002 Refused "rows open in groups only";

@@ -244,6 +244,13 @@ impl Checker<'_> {
         let mut label = Label::default();
         if let Kind::Mapping(entries) = &node.kind {
             for Entry { key, value } in entries {
+                if value.is_null() {
+                    // `{ en: Loan, card and orders }`: YAML ends a text within braces at the comma.
+                    let finding = Diagnostic::warning(Code::PRJ004, "a language without a text is left out");
+                    let help = "a text that holds a comma stands in quotes: `{ en: \"Loan, card\" }`";
+                    self.findings.add(finding.at(value.place.clone()).help(help));
+                    continue;
+                }
                 let text = self.text(value, true)?;
                 self.findings.clear(&key.place);
                 label.0.insert(key.text.clone(), text.text);

@@ -2,7 +2,10 @@
 //!
 //! Owns: every key there is, its shape and its sentence. Never: reads a file.
 
+mod identity;
 mod whole;
+
+use identity::IDENTITY;
 
 use super::shape::{Field, Keys, Record, Shape};
 
@@ -265,7 +268,11 @@ static ENTITY: Record = Record {
             Shape::Map(Keys::Table, &Shape::Record(&HOLDING)),
             "Tables whose rows may belong to several of them.",
         ),
-        Field::later("identity"),
+        Field::new(
+            "identity",
+            Shape::Record(&IDENTITY),
+            "How records of several tables are found to be one of them.",
+        ),
     ],
 };
 
@@ -325,8 +332,28 @@ static METRIC: Record = Record {
             Shape::Record(&SEMI_ADDITIVE),
             "For a balance: which row counts, and what stands where there is none.",
         ),
-        Field::later("window"),
-        Field::later("shift"),
+        Field::new(
+            "window",
+            Shape::SqlOr(&WINDOW),
+            "The rows up to the last day of a period: `cumulative`, or those of some time before.",
+        ),
+        Field::new(
+            "shift",
+            Shape::Text,
+            "Each row counts so much later: `1 year`, `3 months`, `7 days`.",
+        ),
+    ],
+};
+
+static WINDOW: Record = Record {
+    what: "`window`",
+    fields: &[
+        Field::new("trailing", Shape::Text, "So long before the day's end: `3 months`."),
+        Field::new(
+            "to_date",
+            Shape::Choice(&["week", "month", "quarter", "year"]),
+            "Since its beginning.",
+        ),
     ],
 };
 

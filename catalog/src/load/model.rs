@@ -4,6 +4,7 @@
 //! project itself. Never: reads a file, or asks a source.
 
 mod entities;
+mod identity;
 mod metrics;
 mod policies;
 mod policy_findings;
@@ -49,7 +50,7 @@ pub(super) fn build(
         .collect();
     let entities: BTreeMap<_, _> = fields
         .records("entities")
-        .filter_map(|(key, fields)| Some((key.text.clone(), entities::entity(key, fields, &mut scope)?)))
+        .filter_map(|(key, fields)| Some((key.text.clone(), entities::entity(key, fields, root, &mut scope)?)))
         .collect();
     let metrics: BTreeMap<_, _> = fields
         .records("metrics")

@@ -87,12 +87,10 @@ impl Functions {
                 form: Form::Sum(result),
             }),
             "avg" => match average_parts(unaliased(call), schema, &self.sum, &self.count)? {
-                Some((sum, count)) => {
-                    decimal_sum(&first_argument(unaliased(&sum)).get_type(schema)?).map(|total| TakenApart {
-                        below: vec![sum, count],
-                        form: Form::Average(total),
-                    })
-                }
+                Some((sum, count)) => decimal_sum(&first_argument(&sum).get_type(schema)?).map(|total| TakenApart {
+                    below: vec![sum, count],
+                    form: Form::Average(total),
+                }),
                 None => None,
             },
             _ => None,

@@ -25,9 +25,14 @@ pub(crate) fn split_averages(input: &RemotePlan, aggregate: &Aggregate) -> Resul
     };
     let groups = aggregate.group_expr.len();
     let mut calls: Vec<Expr> = Vec::new();
-    let mut place = |call: Expr| {
-        calls.iter().position(|known| *known == call).unwrap_or_else(|| {
-            calls.push(call);
+    // The name of a call does not tell a cast, and the statement may have the call under another: names of our own.
+    let mut place = |call: Expr, name: Option<String>| {
+        let known = calls.iter().position(|known| known.clone().unalias() == call);
+        known.unwrap_or_else(|| {
+            calls.push(match name {
+                Some(name) => call.alias(name),
+                None => call,
+            });
             calls.len() - 1
         })
     };
@@ -37,9 +42,10 @@ pub(crate) fn split_averages(input: &RemotePlan, aggregate: &Aggregate) -> Resul
         outputs.push(match parts(call, aggregate.input.schema(), &sum, &count)? {
             Some((sum, count)) => {
                 is_split = true;
-                (place(sum), Some(place(count)))
+                let (sum_name, count_name) = (format!("{sum} for an average"), format!("{count} for an average"));
+                (place(sum, Some(sum_name)), Some(place(count, Some(count_name))))
             }
-            None => (place(call.clone()), None),
+            None => (place(call.clone(), None), None),
         });
     }
     if !is_split {
@@ -102,11 +108,5 @@ pub(super) fn parts(
             },
         })
     };
-    let summed = of(sum, summed);
-    // The name of a sum does not tell a cast, and the statement may have the sum without it.
-    let summed = match argument {
-        Expr::Cast(_) => summed.clone().alias(format!("{summed} for an average")),
-        _ => summed,
-    };
-    Ok(Some((summed, of(count, counted))))
+    Ok(Some((of(sum, summed), of(count, counted))))
 }

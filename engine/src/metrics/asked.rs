@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use caliber_catalog::diagnostic::Code;
+use caliber_catalog::metric::Frame;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 
@@ -61,6 +62,8 @@ pub(crate) fn bare_metric(name: &str) -> EngineError {
 pub(crate) struct Leaf {
     pub defined: Arc<Defined>,
     pub filter: Option<Expr>,
+    /// Its own window and shift, or those of the metric over it.
+    pub frame: Frame,
 }
 
 impl Leaf {
@@ -74,6 +77,15 @@ impl Leaf {
 
     pub fn name(&self) -> &str {
         &self.defined.metric.name
+    }
+}
+
+/// The frame of a metric that stands in another's. Definitions are refused where both have a window, or both a shift.
+pub(crate) fn within(outer: Frame, defined: &Defined) -> Frame {
+    let own = defined.metric.frame;
+    Frame {
+        window: own.window.or(outer.window),
+        shift: own.shift.or(outer.shift),
     }
 }
 
@@ -119,38 +131,41 @@ impl<'a> Asked<'a> {
             group_over,
         };
         for (defined, filter) in measures {
-            asked.add(&defined, filter.as_ref())?;
+            asked.add(&defined, filter.as_ref(), Frame::default())?;
             // Groups are those of all rows; a FILTER takes from the metric alone.
             if filter.is_some() && !asked.group.is_empty() {
-                asked.add(&defined, None)?;
+                asked.add(&defined, None, Frame::default())?;
             }
             asked.measures.push((defined, filter));
         }
         Ok(asked)
     }
 
-    fn add(&mut self, defined: &Arc<Defined>, filter: Option<&Expr>) -> Result<(), EngineError> {
+    fn add(&mut self, defined: &Arc<Defined>, filter: Option<&Expr>, outer: Frame) -> Result<(), EngineError> {
+        let frame = within(outer, defined);
         match &defined.kind {
             Kind::Derived { parts, .. } => {
                 for part in parts {
                     let Some(part) = self.view.known.get(part).map(Arc::clone) else {
                         return Err(EngineError::internal("a part of a metric is missing", part));
                     };
-                    self.add(&part, filter)?;
+                    self.add(&part, filter, frame)?;
                 }
             }
-            Kind::Base(_) if self.leaf(defined, filter).is_none() => self.leaves.push(Leaf {
+            Kind::Base(_) if self.leaf(defined, filter, frame).is_none() => self.leaves.push(Leaf {
                 defined: Arc::clone(defined),
                 filter: filter.cloned(),
+                frame,
             }),
             Kind::Base(_) => {}
         }
         Ok(())
     }
 
-    /// The place of a base metric among the leaves.
-    pub fn leaf(&self, defined: &Defined, filter: Option<&Expr>) -> Option<usize> {
-        let same = |leaf: &Leaf| leaf.name() == defined.metric.name && leaf.filter.as_ref() == filter;
+    /// The place of a base metric under a frame among the leaves.
+    pub fn leaf(&self, defined: &Defined, filter: Option<&Expr>, frame: Frame) -> Option<usize> {
+        let same =
+            |leaf: &Leaf| leaf.name() == defined.metric.name && leaf.filter.as_ref() == filter && leaf.frame == frame;
         self.leaves.iter().position(same)
     }
 
@@ -217,7 +232,7 @@ pub(crate) fn add_range(range: &mut TimeRange, condition: &Expr, metric: &str) -
 fn no_range(metric: &str) -> EngineError {
     EngineError::new(
         Code::MET005,
-        format!("balance `{metric}` cannot be asked under this condition on `metric_time`"),
+        format!("`{metric}` cannot be asked under this condition on `metric_time`"),
     )
     .help("compare `metric_time` itself with dates: =, <, <=, >, >= or BETWEEN, joined by AND")
 }

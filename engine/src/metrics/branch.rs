@@ -8,18 +8,21 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use caliber_catalog::diagnostic::Code;
+use caliber_catalog::grant::KeyStep;
+use caliber_catalog::metric::Frame;
 use caliber_catalog::name::TableName;
 use caliber_catalog::project::HoldingRule;
 use datafusion::catalog::default_table_source::provider_as_source;
-use datafusion::common::TableReference;
+use datafusion::common::{JoinType, TableReference};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::asked::{Asked, Leaf, Over, over};
-use super::calendar::Grain;
+use super::calendar::{Calendar, Grain};
 use super::definition::Base;
 use super::metric_sql::Aggregate;
 use super::metric_view::METRIC_TIME;
+use super::only_one::is_enforced;
 use super::plan_parts::{aggregate, all, bare, date, of, one, only_where, replaced};
 use crate::EngineError;
 use crate::govern::governed_table::GovernedTable;
@@ -67,6 +70,11 @@ pub(crate) fn partial(leaf: usize, part: &str) -> String {
     format!("{part} {leaf}")
 }
 
+/// Whether a column is a partial value of that leaf.
+pub(crate) fn is_partial(column: &str, leaf: usize) -> bool {
+    ["value", "count"].iter().any(|part| column == partial(leaf, part))
+}
+
 /// The places of leaves that are aggregated together.
 pub(crate) fn branches(asked: &Asked<'_>) -> Result<Vec<Vec<usize>>, EngineError> {
     let mut found: Vec<Vec<usize>> = Vec::new();
@@ -83,6 +91,7 @@ pub(crate) fn branches(asked: &Asked<'_>) -> Result<Vec<Vec<usize>>, EngineError
                     && other.table == base.table
                     && other.time == base.time
                     && first.filter == leaf.filter
+                    && first.frame == leaf.frame
                 {
                     home = Some(place);
                 }
@@ -180,11 +189,40 @@ impl Planner<'_> {
     }
 
     /// The column of the home that leads to the entity.
-    pub fn held_column<'b>(&'b self, base: &'b Base) -> &'b str {
+    fn held_column<'b>(&'b self, base: &'b Base) -> &'b str {
         base.path
             .steps
             .first()
             .map_or(self.asked.view.key.as_str(), |step| step.column.as_str())
+    }
+
+    /// How many steps towards the entity are taken where the home is: to tables of its source whose key that enforces, so
+    /// that its rows are grouped by a key nearer to the entity before they leave.
+    pub fn steps_at_home(&self, base: &Base) -> usize {
+        let before = base.path.steps.len().saturating_sub(1);
+        let here = |(at, step): &(usize, &KeyStep)| {
+            step.table.schema == base.table.schema
+                && step.condition.is_none()
+                && base.path.held.is_none_or(|(bridge, _)| *at < bridge)
+                && is_enforced(&self.catalog.snapshot, &step.table, &step.key)
+        };
+        base.path.steps.iter().take(before).enumerate().take_while(here).count()
+    }
+
+    /// The rows of the home, and the column that leads on to the entity where it `is_held`.
+    pub fn home(&self, base: &Base, is_held: bool) -> Result<(LogicalPlanBuilder, Expr), EngineError> {
+        let mut builder = self.scan(&base.table, HOME)?;
+        let mut held = of(HOME, self.held_column(base));
+        let steps = if is_held { self.steps_at_home(base) } else { 0 };
+        for (at, step) in base.path.steps.iter().take(steps).enumerate() {
+            let alias = format!("step {at}");
+            let entered = self.scan(&step.table, &alias)?.build()?;
+            let equal = held.eq(of(&alias, &step.key));
+            builder = builder.join_on(entered, JoinType::Left, [equal])?;
+            let next = base.path.steps.get(at + 1).map_or(&step.key, |next| &next.column);
+            held = of(&alias, next);
+        }
+        Ok((builder, held))
     }
 
     /// Whether the query asks something of the entity that these conditions and groups are over.
@@ -219,7 +257,12 @@ impl Planner<'_> {
         let base = first.base()?;
         let (mut below, mut above) = (Vec::new(), Vec::new());
         let mut has_time_above = false;
-        for condition in self.asked.conditions_of(first) {
+        let mut conditions = self.asked.conditions_of(first);
+        let framed = match first.frame == Frame::default() {
+            true => None,
+            false => Some(self.framed(first, &mut conditions)?),
+        };
+        for condition in conditions {
             let over = over(&condition, self.asked.view)?;
             if over.entity {
                 has_time_above |= over.time;
@@ -232,21 +275,25 @@ impl Planner<'_> {
         for (_, leaf) in &leaves {
             has_held |= self.needs_entity(leaf, &above)?;
         }
-        let grain = match self.asked.periods {
+        let mut grain = match self.asked.periods {
             _ if has_time_above => Some(Grain::Day),
             Some(periods) => Some(periods.grain),
             None => None,
         };
+        if let Some(framed) = &framed {
+            below.extend(self.framed_rows(framed, base)?);
+            grain = framed.source_grain;
+        }
         let (shared, each) = self.own_conditions(&leaves)?;
         below.extend(shared);
-        let mut builder = self.scan(&base.table, HOME)?;
+        let (mut builder, held) = self.home(base, has_held)?;
         if let Some(condition) = all(below) {
             builder = builder.filter(condition)?;
         }
         let mut keys = Vec::new();
         let mut outputs = Vec::new();
         if has_held {
-            keys.push(of(HOME, self.held_column(base)).alias(HELD));
+            keys.push(held.alias(HELD));
             outputs.push(bare(HELD));
         }
         if let (Some(grain), Some(time)) = (grain, &base.time) {
@@ -276,15 +323,19 @@ impl Planner<'_> {
                 outputs.push(bare(&partial(*at, part)));
             }
         }
-        let plan = builder.aggregate(keys, values)?.project(outputs)?.build()?;
-        Ok(Facts {
-            plan,
+        let builder = builder.aggregate(keys, values)?.project(outputs)?;
+        let facts = Facts {
+            plan: builder.build()?,
             leaves: places.to_vec(),
             has_held,
             grain,
             is_carried: false,
             above,
-        })
+        };
+        match framed {
+            Some(framed) => self.framed_facts(facts, &framed),
+            None => Ok(facts),
+        }
     }
 
     /// What a branch's own conditions make of it: those that all its rows meet, and for each leaf the one that only its

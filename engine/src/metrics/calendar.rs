@@ -3,43 +3,35 @@
 //! Owns: what `date_trunc` and `date_part` over `metric_time` say of a period. Never: a time zone; dates are dates.
 
 use arrow::datatypes::{DataType, TimeUnit};
+use caliber_catalog::metric::Span;
 use datafusion::common::ScalarValue;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Cast, Expr, cast, lit};
+use datafusion::logical_expr::{Cast, Expr, cast, lit, when};
 
 use super::metric_view::METRIC_TIME;
 use super::plan_parts::{call, date};
 use crate::EngineError;
 
 /// How long a period is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Grain {
-    Day,
-    Week,
-    Month,
-    Quarter,
-    Year,
+pub(crate) use caliber_catalog::metric::Unit as Grain;
+
+/// The arithmetic of periods.
+pub(crate) trait Calendar: Sized {
+    /// The longest period of which both are made.
+    fn finer(self, other: Self) -> Self;
+    /// From the first day of a period to that of the next.
+    fn step(self) -> Expr;
+    /// The first day of the next period.
+    fn next(self, first_day: Expr) -> Expr;
+    /// What names the period of a column that is a date or a time, in a form that sources compute; `date` of it is the
+    /// period's first day.
+    fn period(self, state: &SessionState, column: Expr, data_type: &DataType) -> Result<Expr, EngineError>;
+    /// The first day of the period of a date.
+    fn first_day(self, state: &SessionState, day: Expr) -> Result<Expr, EngineError>;
 }
 
-impl Grain {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-            Self::Quarter => "quarter",
-            Self::Year => "year",
-        }
-    }
-
-    fn named(word: &str) -> Option<Self> {
-        [Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Year]
-            .into_iter()
-            .find(|grain| grain.word().eq_ignore_ascii_case(word))
-    }
-
-    /// The longest period of which both are made.
+impl Calendar for Grain {
     fn finer(self, other: Self) -> Self {
         let rank = |grain: Self| match grain {
             Self::Day => 0,
@@ -57,8 +49,7 @@ impl Grain {
         }
     }
 
-    /// From the first day of a period to that of the next.
-    pub fn step(self) -> Expr {
+    fn step(self) -> Expr {
         let (months, days) = match self {
             Self::Day => (0, 1),
             Self::Week => (0, 7),
@@ -69,35 +60,63 @@ impl Grain {
         lit(ScalarValue::new_interval_mdn(months, days, 0))
     }
 
-    /// The first day of the next period.
-    pub fn next(self, first_day: Expr) -> Expr {
+    fn next(self, first_day: Expr) -> Expr {
         date(first_day + self.step())
     }
 
-    /// What names the period of a column that is a date or a time, in a form that sources compute; `date` of it is the
-    /// period's first day.
-    pub fn period(self, state: &SessionState, column: Expr, data_type: &DataType) -> Result<Expr, EngineError> {
+    fn period(self, state: &SessionState, column: Expr, data_type: &DataType) -> Result<Expr, EngineError> {
         match (self, data_type) {
             (Self::Day, DataType::Date32) => Ok(column),
-            (_, DataType::Timestamp(TimeUnit::Microsecond, None)) => self.trunc(state, column),
-            _ => self.trunc(state, cast(date(column), MICROSECONDS)),
+            (_, DataType::Timestamp(TimeUnit::Microsecond, None)) => trunc(self, state, column),
+            _ => trunc(self, state, cast(date(column), MICROSECONDS)),
         }
     }
 
-    /// The first day of the period of a date.
-    pub fn first_day(self, state: &SessionState, day: Expr) -> Result<Expr, EngineError> {
+    fn first_day(self, state: &SessionState, day: Expr) -> Result<Expr, EngineError> {
         if self == Self::Day {
             return Ok(day);
         }
-        Ok(date(self.trunc(state, cast(day, MICROSECONDS))?))
-    }
-
-    fn trunc(self, state: &SessionState, time: Expr) -> Result<Expr, EngineError> {
-        call(state, "date_trunc", vec![lit(self.word()), time])
+        Ok(date(trunc(self, state, cast(day, MICROSECONDS))?))
     }
 }
 
+fn trunc(grain: Grain, state: &SessionState, time: Expr) -> Result<Expr, EngineError> {
+    call(state, "date_trunc", vec![lit(grain.word()), time])
+}
+
 const MICROSECONDS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+/// A span of time, to be added to a day.
+pub(crate) fn interval(span: Span) -> Expr {
+    let count = i32::try_from(span.count).unwrap_or(i32::MAX);
+    let (months, days) = match span.unit {
+        Grain::Day => (0, count),
+        Grain::Week => (0, count.saturating_mul(7)),
+        Grain::Month => (count, 0),
+        Grain::Quarter => (count.saturating_mul(3), 0),
+        Grain::Year => (count.saturating_mul(12), 0),
+    };
+    lit(ScalarValue::new_interval_mdn(months, days, 0))
+}
+
+/// Whether every period of that length becomes one of the same length so much later.
+pub(crate) fn moves_whole(grain: Grain, span: Span) -> bool {
+    let of_days = |unit| matches!(unit, Grain::Day | Grain::Week);
+    grain.finer(span.unit) == grain && of_days(grain) == of_days(span.unit)
+}
+
+/// The day so much later, of a period's first day. The days of a longer month go to the last of a shorter one, and the
+/// last of a shorter to the last of a longer, so that the months of days are the months of the days so much later.
+pub(crate) fn later(state: &SessionState, grain: Grain, first_day: Expr, span: Span) -> Result<Expr, EngineError> {
+    let plain = date(first_day.clone() + interval(span));
+    if moves_whole(grain, span) || matches!(span.unit, Grain::Day | Grain::Week) {
+        return Ok(plain);
+    }
+    let next = date(first_day + days(1));
+    let number = call(state, "date_part", vec![lit("day"), next.clone()])?;
+    let ends_month = cast(number, DataType::Int32).eq(lit(1_i32));
+    Ok(when(ends_month, date(date(next + interval(span)) - days(1))).otherwise(plain)?)
+}
 
 /// A number of days.
 pub(crate) fn days(count: i32) -> Expr {

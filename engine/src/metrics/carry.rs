@@ -3,14 +3,17 @@
 //! Owns: the join with those who hold a row, shares, one row for each group. Never: multiplies a fact: partners are one for
 //! each fact, or the rule says what becomes of several.
 
+use arrow::datatypes::DataType;
 use caliber_catalog::project::HoldingRule;
 use datafusion::common::{JoinType, TableReference};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 
 use super::branch::{Facts, HELD, OWN, PERIOD, Planner, UNTIL, dimension, partial};
+use super::calendar::Calendar;
 use super::definition::Base;
 use super::metric_sql::{Aggregate, OverTable};
 use super::metric_view::METRIC_TIME;
+use super::only_one::Counted;
 use super::plan_parts::{aggregate, all, bare, call, float, of, one, replaced};
 use crate::EngineError;
 use crate::evaluate::average::average;
@@ -39,6 +42,33 @@ pub(crate) fn group(at: usize) -> String {
 /// The name of a leaf's column.
 pub(crate) fn metric(at: usize) -> String {
     format!("metric {at}")
+}
+
+/// The name of the column beside a leaf's own that says how many values a sum is of: of averages over a window.
+pub(crate) fn counted_rows(at: usize) -> String {
+    format!("rows of metric {at}")
+}
+
+/// A mean.
+pub(crate) fn mean(sum: Expr, number: Expr, data_type: DataType) -> Result<Expr, EngineError> {
+    if data_type != DataType::Float64 {
+        return Ok(average(sum, number, data_type));
+    }
+    let some = float(number.clone()).gt(lit(0.0_f64));
+    Ok(when(some, float(sum) / float(number)).end()?)
+}
+
+/// The value, if each key on the way to it is one row's.
+fn checked(counted: &[Counted], value: Expr) -> Expr {
+    counted.iter().fold(value, |value, counted| counted.checked(value))
+}
+
+/// What a branch is made of: its columns before they are grouped, what they are grouped by, and after.
+struct Parts<'a> {
+    columns: &'a mut Vec<Expr>,
+    keys: &'a mut Vec<Expr>,
+    calls: &'a mut Vec<Expr>,
+    outputs: &'a mut Vec<Expr>,
 }
 
 impl Planner<'_> {
@@ -108,7 +138,13 @@ impl Planner<'_> {
         let mut calls = Vec::new();
         let mut outputs = keys.clone();
         for at in &facts.leaves {
-            self.leaf(*at, shared, &mut columns, &mut calls, &mut outputs)?;
+            let parts = Parts {
+                columns: &mut columns,
+                keys: &mut keys,
+                calls: &mut calls,
+                outputs: &mut outputs,
+            };
+            self.leaf(*at, shared, facts.is_carried, parts)?;
         }
         if each_once {
             // A fact counts once in each group, however many of the group hold it.
@@ -133,14 +169,13 @@ impl Planner<'_> {
     }
 
     /// The partial values of one leaf, brought together.
-    fn leaf(
-        &self,
-        at: usize,
-        shared: bool,
-        columns: &mut Vec<Expr>,
-        calls: &mut Vec<Expr>,
-        outputs: &mut Vec<Expr>,
-    ) -> Result<(), EngineError> {
+    fn leaf(&self, at: usize, shared: bool, is_carried: bool, parts: Parts<'_>) -> Result<(), EngineError> {
+        let Parts {
+            columns,
+            keys,
+            calls,
+            outputs,
+        } = parts;
         let leaf = self.asked.leaves.get(at);
         let leaf = leaf.ok_or_else(|| EngineError::internal("a leaf is missing", &at))?;
         let base = leaf.base()?;
@@ -162,6 +197,13 @@ impl Planner<'_> {
             Aggregate::CountEntity => {
                 let key = of(HOLDER, &self.asked.view.key);
                 let counted = when(of(FACTS, &value).gt(lit(0_i64)), key).end()?;
+                if is_carried {
+                    // Who is counted in several periods is the same in all of them.
+                    columns.push(counted.alias(metric(at)));
+                    keys.push(bare(&metric(at)));
+                    outputs.push(bare(&metric(at)));
+                    return Ok(());
+                }
                 columns.push(counted.alias(&value));
                 calls.push(over("count", true)?.alias(metric(at)));
             }
@@ -169,14 +211,17 @@ impl Planner<'_> {
                 columns.extend([part(&value)?, part(&count)?]);
                 calls.push(over("sum", false)?.alias(&value));
                 calls.push(aggregate(self.state, "sum", bare(&count), false)?.alias(&count));
-                let (sum, number) = (bare(&value), bare(&count));
-                let mean = if data_type == arrow::datatypes::DataType::Float64 {
-                    let some = float(number.clone()).gt(lit(0.0_f64));
-                    when(some, float(sum) / float(number)).end()?
+                if is_carried {
+                    outputs.extend([bare(&value).alias(metric(at)), bare(&count).alias(counted_rows(at))]);
                 } else {
-                    average(sum, number, data_type.clone())
-                };
-                outputs.push(mean.alias(metric(at)));
+                    outputs.push(mean(bare(&value), bare(&count), data_type)?.alias(metric(at)));
+                }
+                return Ok(());
+            }
+            Aggregate::CountDistinct | Aggregate::ApproxDistinct if is_carried => {
+                columns.push(of(FACTS, &value).alias(metric(at)));
+                keys.push(bare(&metric(at)));
+                outputs.push(bare(&metric(at)));
                 return Ok(());
             }
             function => {
@@ -202,21 +247,35 @@ impl Planner<'_> {
         let mut wanted = vec![view.key.clone()];
         wanted.extend(view.attributes.iter().filter(|name| **name != view.key).cloned());
         let entity = LogicalPlanBuilder::from(view.customers.clone()).alias(ENTITY)?;
+        let (entity, counted) = self.one_for_each(entity, ENTITY, &view.table, &view.key, &wanted)?;
+        let mut counted: Vec<Counted> = counted.into_iter().collect();
         let steps = base.path.steps.split_last();
         let Some((last, before)) = steps else {
-            let columns = std::iter::once(of(ENTITY, &view.key).alias(HELD))
-                .chain(wanted.iter().map(|name| of(ENTITY, name).alias(name)));
+            let columns = std::iter::once(of(ENTITY, &view.key).alias(HELD)).chain(
+                wanted
+                    .iter()
+                    .map(|name| checked(&counted, of(ENTITY, name)).alias(name)),
+            );
             return Ok(entity.project(columns)?.build()?);
         };
         let mut builder: Option<LogicalPlanBuilder> = None;
         let mut held = of(ENTITY, &last.key).alias(HELD);
         let mut left = None;
-        for (at, step) in before.iter().enumerate() {
+        for (at, step) in before.iter().enumerate().skip(self.steps_at_home(base)) {
             let alias = format!("step {at}");
             let mut entered = self.scan(&step.table, &alias)?;
             if let Some(sql) = &step.condition {
                 let condition = self.condition(&step.table, sql)?;
                 entered = entered.filter(replaced(&condition, &|name| Ok(Some(of(&alias, name))))?)?;
+            }
+            let next = before.get(at + 1).map_or(&last.column, |next| &next.column);
+            let shares = rule.is_some_and(|rule| rule != HoldingRule::PrimaryHolder);
+            let is_shared = shares && base.path.held.is_some_and(|(bridge, _)| bridge == at);
+            if !is_shared {
+                let columns = std::slice::from_ref(next);
+                let (once, rows) = self.one_for_each(entered, &alias, &step.table, &step.key, columns)?;
+                entered = once;
+                counted.extend(rows);
             }
             builder = Some(match (builder, left.take()) {
                 (Some(known), Some(column)) => {
@@ -228,7 +287,6 @@ impl Planner<'_> {
                     entered
                 }
             });
-            let next = before.get(at + 1).map_or(&last.column, |next| &next.column);
             left = Some(of(&alias, next));
         }
         let mut columns = vec![held];
@@ -256,7 +314,11 @@ impl Planner<'_> {
             builder = builder.join_on(counted.build()?, JoinType::Left, [equal])?;
             columns.push(of(COUNTED, HOLDERS).alias(HOLDERS));
         }
-        columns.extend(wanted.iter().map(|name| of(ENTITY, name).alias(name)));
+        columns.extend(
+            wanted
+                .iter()
+                .map(|name| checked(&counted, of(ENTITY, name)).alias(name)),
+        );
         Ok(builder.project(columns)?.build()?)
     }
 

@@ -3,17 +3,21 @@
 //! Owns: bringing branches together null-safely, carried balances spread over the periods shown, what stands where there is
 //! nothing, derived metrics. Never: multiplies a row: each branch gives one for a group, and all are grouped once more.
 
+use std::collections::BTreeSet;
+
+use arrow::datatypes::DataType;
+use caliber_catalog::metric::Frame;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFunctionDefinition, cast, lit, when,
 };
 
-use super::asked::Leaf;
+use super::asked::{Leaf, within};
 use super::branch::{OWN, PERIOD, Planner, UNTIL, branches};
-use super::calendar::Grain;
-use super::carry::{Branch, group, metric};
-use super::definition::{Defined, Kind};
+use super::calendar::{Calendar, Grain};
+use super::carry::{Branch, counted_rows, group, mean, metric};
+use super::definition::{Base, Defined, Kind};
 use super::metric_sql::Aggregate;
 use super::metric_view::METRIC_TIME;
 use super::plan_parts::{aggregate, bare, call, date, replaced};
@@ -65,7 +69,13 @@ impl Planner<'_> {
         keys.extend(period.map(bare));
         let mut calls = Vec::new();
         for (at, leaf) in self.asked.leaves.iter().enumerate() {
-            calls.push(aggregate(self.state, together(leaf)?, bare(&metric(at)), false)?.alias(metric(at)));
+            let windowed = is_windowed(leaf, period.is_some());
+            let (function, distinct) = together(leaf, windowed)?;
+            calls.push(aggregate(self.state, function, bare(&metric(at)), distinct)?.alias(metric(at)));
+            if windowed && leaf.base()?.function == Aggregate::Average {
+                let rows = counted_rows(at);
+                calls.push(aggregate(self.state, "sum", bare(&rows), false)?.alias(rows));
+            }
         }
         if spread {
             // Rows without a time are shown in no period, and are their own.
@@ -90,7 +100,10 @@ impl Planner<'_> {
             columns.push(column.alias(group(at)));
         }
         for (at, (defined, filter)) in self.asked.measures.iter().enumerate() {
-            columns.push(self.value(defined, filter.as_ref())?.alias(measure_column(at)));
+            columns.push(
+                self.value(defined, filter.as_ref(), Frame::default())?
+                    .alias(measure_column(at)),
+            );
         }
         Ok(builder.project(columns)?.build()?)
     }
@@ -100,9 +113,30 @@ impl Planner<'_> {
         (0..self.asked.group.len()).filter(|at| !self.is_of_period(*at))
     }
 
+    /// The columns that branches give values in.
+    fn value_columns(&self) -> Vec<String> {
+        let leaves = self.asked.leaves.iter().enumerate();
+        leaves
+            .flat_map(|(at, leaf)| {
+                let is_mean = leaf.base().is_ok_and(|base| base.function == Aggregate::Average);
+                let counted = is_mean && is_windowed(leaf, self.asked.by_period());
+                std::iter::once(metric(at)).chain(counted.then(|| counted_rows(at)))
+            })
+            .collect()
+    }
+
     /// All rows of all branches, each with the columns of all.
     fn side_by_side(&self, made: Vec<Branch>, spread: bool) -> Result<LogicalPlanBuilder, EngineError> {
         let grain = self.asked.periods.map_or(Grain::Day, |periods| periods.grain);
+        let mut values: Vec<(String, DataType)> = Vec::new();
+        for name in self.value_columns() {
+            let found = made.iter().find_map(|branch| {
+                let field = branch.plan.schema().field_with_unqualified_name(&name).ok()?;
+                Some(field.data_type().clone())
+            });
+            let data_type = found.ok_or_else(|| EngineError::internal("a metric has no branch", &name))?;
+            values.push((name, data_type));
+        }
         let mut all: Option<LogicalPlanBuilder> = None;
         for branch in made {
             let mut columns: Vec<Expr> = self.kept_groups().map(|at| bare(&group(at))).collect();
@@ -114,16 +148,16 @@ impl Planner<'_> {
             } else if spread {
                 columns.extend([grain.next(bare(PERIOD)).alias(UNTIL), lit(true).alias(OWN)]);
             }
-            for (at, leaf) in self.asked.leaves.iter().enumerate() {
-                columns.push(if branch.leaves.contains(&at) {
-                    bare(&metric(at))
+            for (name, data_type) in &values {
+                columns.push(if branch.plan.schema().has_column_with_unqualified_name(name) {
+                    bare(name)
                 } else {
-                    lit(ScalarValue::try_from(&leaf.defined.data_type)?).alias(metric(at))
+                    lit(ScalarValue::try_from(data_type)?).alias(name)
                 });
             }
             let table = branch.leaves.first().and_then(|at| self.asked.leaves.get(*at));
             let name = match table {
-                Some(leaf) => format!("metrics of {}", leaf.base()?.table),
+                Some(leaf) => self.branch_name(leaf.base()?, &branch.leaves),
                 None => String::new(),
             };
             let plan = LogicalPlanBuilder::from(branch.plan).project(columns.clone())?;
@@ -146,6 +180,17 @@ impl Planner<'_> {
         all.ok_or_else(|| EngineError::internal("a query over metrics has no branch", &"no metric"))
     }
 
+    /// How a plan names a branch: its table, and the metrics computed there that exist for the principal.
+    fn branch_name(&self, base: &Base, leaves: &[usize]) -> String {
+        let leaves = leaves.iter().filter_map(|at| self.asked.leaves.get(*at));
+        let shown = leaves
+            .map(Leaf::name)
+            .filter(|name| self.asked.view.metrics.contains_key(*name));
+        let names: BTreeSet<&str> = shown.collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        format!("metrics of {} ({})", base.table, names.join(", "))
+    }
+
     /// Each row once for every period in which it counts, up to the last that has a row.
     fn spread(&self, builder: LogicalPlanBuilder, grain: Grain) -> Result<LogicalPlanBuilder, EngineError> {
         let last = over_all(aggregate(self.state, "max", bare(PERIOD), false)?, Vec::new())?.alias(END);
@@ -155,17 +200,22 @@ impl Planner<'_> {
         let periods = call(self.state, "range", vec![bare(PERIOD), date(until), grain.step()])?;
         let mut columns: Vec<Expr> = self.kept_groups().map(|at| bare(&group(at))).collect();
         columns.extend([bare(PERIOD), bare(OWN)]);
-        columns.extend((0..self.asked.leaves.len()).map(|at| bare(&metric(at))));
+        columns.extend(self.value_columns().iter().map(|name| bare(name)));
         columns.push(periods.alias(SHOWN));
         Ok(builder.project(columns)?.unnest_column(SHOWN)?)
     }
 
     /// A metric over the leaves' columns.
-    fn value(&self, defined: &Defined, filter: Option<&Expr>) -> Result<Expr, EngineError> {
+    fn value(&self, defined: &Defined, filter: Option<&Expr>, outer: Frame) -> Result<Expr, EngineError> {
+        let frame = within(outer, defined);
         match &defined.kind {
             Kind::Base(base) => {
-                let at = self.asked.leaf(defined, filter);
+                let at = self.asked.leaf(defined, filter, frame);
                 let at = at.ok_or_else(|| EngineError::internal("a metric has no branch", &defined.metric.name))?;
+                let windowed = frame.window.is_some() && self.asked.by_period();
+                if windowed && base.function == Aggregate::Average {
+                    return mean(bare(&metric(at)), bare(&counted_rows(at)), defined.data_type.clone());
+                }
                 let value = cast(bare(&metric(at)), defined.data_type.clone());
                 if base.is_flow() {
                     let zero = lit(ScalarValue::new_zero(&defined.data_type)?);
@@ -177,7 +227,7 @@ impl Planner<'_> {
                 let expr = replaced(expr, &|name| {
                     let part = self.asked.view.known.get(name);
                     let part = part.ok_or_else(|| EngineError::internal("a part of a metric is missing", &name))?;
-                    Ok(Some(self.value(part, filter)?))
+                    Ok(Some(self.value(part, filter, frame)?))
                 })?;
                 Ok(cast(expr, defined.data_type.clone()))
             }
@@ -185,13 +235,23 @@ impl Planner<'_> {
     }
 }
 
-/// How a leaf's rows in one group become one: only a carried balance has several there.
-fn together(leaf: &Leaf) -> Result<&'static str, EngineError> {
+/// Whether a leaf's rows count in several periods.
+fn is_windowed(leaf: &Leaf, by_period: bool) -> bool {
+    by_period && leaf.frame.window.is_some()
+}
+
+/// How a leaf's rows in one group become one, and whether each value counts once: only a carried balance and a window have
+/// several there.
+fn together(leaf: &Leaf, windowed: bool) -> Result<(&'static str, bool), EngineError> {
     let base = leaf.base()?;
-    Ok(match (&base.balance, base.function) {
-        (Some(_), Aggregate::Sum | Aggregate::Count) => "sum",
-        (Some(_), Aggregate::Min) => "min",
-        _ => "max",
+    let several = windowed || base.balance.is_some();
+    Ok(match base.function {
+        Aggregate::CountDistinct | Aggregate::CountEntity if windowed => ("count", true),
+        Aggregate::ApproxDistinct if windowed => ("approx_distinct", false),
+        Aggregate::Average if windowed => ("sum", false),
+        Aggregate::Sum | Aggregate::Count if several => ("sum", false),
+        Aggregate::Min if several => ("min", false),
+        _ => ("max", false),
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use caliber_catalog::diagnostic::{Code, Diagnostic, Place, did_you_mean};
-use caliber_catalog::metric::{BaseMetric, Metric, Missing, Pick, SemiAdditive};
+use caliber_catalog::metric::{BaseMetric, Metric, Missing, SemiAdditive};
 use caliber_catalog::name::TableName;
 use caliber_catalog::project::{Entity, HoldingRule};
 use caliber_catalog::snapshot::EntityPath;
@@ -16,7 +16,7 @@ use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
-use super::meaning::{base_version, clashes, type_of};
+use super::meaning::{MadeOf, base_version, clashes, framed_base, framed_parts, type_of};
 use super::metric_sql::{Aggregate, OverTable, divided, parts_of, wrong};
 use crate::EngineError;
 use crate::engine::OpenSnapshot;
@@ -39,6 +39,8 @@ pub(crate) struct Defined {
     pub version: String,
     /// Of its values.
     pub data_type: DataType,
+    /// What stands in it somewhere.
+    pub made_of: MadeOf,
     pub kind: Kind,
 }
 
@@ -95,9 +97,12 @@ impl Defined {
         match &self.kind {
             Kind::Derived { .. } => "non-additive",
             Kind::Base(base) if base.rule() == Some(HoldingRule::FullToEach) => "non-additive",
-            Kind::Base(base) => match (base.function, &base.balance) {
-                (Aggregate::Sum | Aggregate::Count, None) => "additive",
-                (Aggregate::Sum | Aggregate::Count, Some(_)) => "semi-additive",
+            Kind::Base(base) => match (
+                base.function,
+                base.balance.is_some() || self.metric.frame.window.is_some(),
+            ) {
+                (Aggregate::Sum | Aggregate::Count, false) => "additive",
+                (Aggregate::Sum | Aggregate::Count, true) => "semi-additive",
                 _ => "non-additive",
             },
         }
@@ -318,6 +323,7 @@ impl Definer<'_> {
             column(name, place)?;
             used.insert(name.clone());
         }
+        let made_of = framed_base(metric, base)?;
         if let Some(balance) = &base.semi_additive {
             self.balance(balance, base, remote, written.function, &mut used)?;
         }
@@ -343,6 +349,7 @@ impl Definer<'_> {
             metric: metric.clone(),
             version,
             data_type,
+            made_of,
             kind: Kind::Base(Box::new(result)),
         }))
     }
@@ -385,7 +392,7 @@ impl Definer<'_> {
                 "write `sum`, `count`, `min` or `max`, or `missing: strict`",
             );
         }
-        if !matches!(balance.pick, Pick::Last | Pick::First) {
+        if !balance.is_ordered() {
             return Ok(());
         }
         let order = order_of(balance, base);
@@ -438,6 +445,8 @@ impl Definer<'_> {
             digest.push(part.clone());
             digest.push(defined.version.clone());
         }
+        let made_of = framed_parts(metric, parts.iter().filter_map(|part| self.done.get(part)?.as_ref()))?;
+        digest.push(format!("{:?}", metric.frame));
         let schema = DFSchema::try_from(Schema::new(fields))?;
         let placed = |error: EngineError| wrong(&metric.expr, &error.message);
         let planned = self.state.create_logical_expr_from_sql_expr(parsed, &schema);
@@ -451,6 +460,7 @@ impl Definer<'_> {
             metric: metric.clone(),
             version: caliber_catalog::digest_of(digest.iter().map(String::as_str)),
             data_type,
+            made_of,
             kind: Kind::Derived { expr, parts },
         }))
     }

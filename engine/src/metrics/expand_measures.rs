@@ -3,6 +3,7 @@
 //! Owns: finding the aggregates over a metric view, and refusing what means nothing (MET001, MET002, MET004). Never: the plan
 //! of a branch.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use caliber_catalog::diagnostic::Code;
@@ -25,13 +26,14 @@ use super::metric_view::MetricView;
 use super::plan_parts::bare;
 use crate::EngineError;
 use crate::resolve::governed_catalog::GovernedCatalog;
+use crate::run::receipt::MetricUsed;
 
-/// The plan with every query over a metric view expanded.
+/// The plan with every query over a metric view expanded, and the metrics asked for, sorted.
 pub(crate) fn expand_measures(
     plan: LogicalPlan,
     catalog: &GovernedCatalog,
     state: &SessionState,
-) -> Result<LogicalPlan, EngineError> {
+) -> Result<(LogicalPlan, Vec<MetricUsed>), EngineError> {
     let mut concerned = false;
     plan.apply_with_subqueries(|node| {
         concerned |= is_metric_scan(node)? || has_measure(node)?;
@@ -42,10 +44,11 @@ pub(crate) fn expand_measures(
         })
     })?;
     if !concerned {
-        return Ok(plan);
+        return Ok((plan, Vec::new()));
     }
+    let mut metrics = BTreeSet::new();
     let expanded = plan
-        .transform_down_with_subqueries(|node| Ok(expand(node, catalog, state)?))?
+        .transform_down_with_subqueries(|node| Ok(expand(node, catalog, state, &mut metrics)?))?
         .data;
     expanded.apply_with_subqueries(|node| {
         if is_metric_scan(node)? {
@@ -63,7 +66,7 @@ pub(crate) fn expand_measures(
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(expanded)
+    Ok((expanded, metrics.into_iter().collect()))
 }
 
 fn is_metric_scan(node: &LogicalPlan) -> Result<bool, EngineError> {
@@ -127,6 +130,7 @@ fn expand(
     node: LogicalPlan,
     catalog: &GovernedCatalog,
     state: &SessionState,
+    metrics: &mut BTreeSet<MetricUsed>,
 ) -> Result<Transformed<LogicalPlan>, EngineError> {
     match &node {
         LogicalPlan::Aggregate(aggregate) => match trace(&aggregate.input)? {
@@ -139,7 +143,9 @@ fn expand(
                 }
                 preview(node, &traced)
             }
-            Some(traced) => Ok(Transformed::yes(aggregated(aggregate, &traced, catalog, state)?)),
+            Some(traced) => Ok(Transformed::yes(aggregated(
+                aggregate, &traced, catalog, state, metrics,
+            )?)),
             None => Ok(Transformed::no(node)),
         },
         LogicalPlan::Projection(projection) => match trace(&projection.input)? {
@@ -288,6 +294,7 @@ fn aggregated(
     traced: &Traced,
     catalog: &GovernedCatalog,
     state: &SessionState,
+    metrics: &mut BTreeSet<MetricUsed>,
 ) -> Result<LogicalPlan, EngineError> {
     let schema = aggregate.input.schema();
     let mut groups = Vec::new();
@@ -302,6 +309,12 @@ fn aggregated(
     for expr in &aggregate.aggr_expr {
         measures.push(asked_measure(expr, schema, traced)?);
     }
+    metrics.extend(measures.iter().map(|(defined, _)| MetricUsed {
+        entity: traced.view.entity.clone(),
+        metric: defined.metric.name.clone(),
+        version: defined.metric.version.clone(),
+        definition: defined.version.clone(),
+    }));
     let asked = Asked::new(&traced.view, groups, traced.conditions.clone(), measures)?;
     let planner = Planner {
         catalog,
@@ -382,7 +395,10 @@ fn agrees(aggregate: &str, defined: &Defined) -> bool {
     let Kind::Base(base) = &defined.kind else {
         return false;
     };
-    if base.balance.is_some() || base.rule() == Some(caliber_catalog::project::HoldingRule::FullToEach) {
+    if base.balance.is_some()
+        || defined.made_of.window
+        || base.rule() == Some(caliber_catalog::project::HoldingRule::FullToEach)
+    {
         return false;
     }
     matches!(

@@ -21,6 +21,8 @@ pub(crate) struct MetricRow {
     pub expression: String,
     pub condition: Option<String>,
     pub time: Option<String>,
+    pub window: Option<String>,
+    pub shift: Option<String>,
     pub dimensions: String,
     pub columns: String,
     pub version: Option<String>,
@@ -59,6 +61,8 @@ fn row(view: &MetricView, defined: &Defined) -> MetricRow {
         time: written
             .and_then(|base| base.time.as_ref())
             .map(|(name, _)| name.clone()),
+        window: metric.frame.window.map(|window| window.to_string()),
+        shift: metric.frame.shift.map(|shift| shift.to_string()),
         dimensions: match &defined.kind {
             Kind::Base(base) => base.dimensions.join(", "),
             Kind::Derived { .. } => String::new(),

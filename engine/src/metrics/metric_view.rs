@@ -29,6 +29,8 @@ pub(crate) const METRIC_TIME: &str = "metric_time";
 pub(crate) struct MetricView {
     /// The entity's name.
     pub entity: String,
+    /// The entity's table.
+    pub table: TableName,
     /// The entity's key.
     pub key: String,
     /// The key and the attributes, one row for each visible one.
@@ -120,6 +122,7 @@ pub(crate) fn metric_view(
     fields.extend(metrics.values().map(|defined| metric_field(defined)));
     Ok(Some(MetricView {
         entity: parts.entity.name.clone(),
+        table: parts.entity.table.clone(),
         key: parts.entity.key.clone(),
         customers: parts.customers.plan().clone(),
         attributes,

@@ -10,8 +10,9 @@ use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlanBuilder, Window
 
 use super::asked::{Leaf, TimeRange, add_range, over};
 use super::branch::{Facts, HELD, HOME, OWN, PERIOD, Planner, UNTIL, dimension, partial};
-use super::calendar::{Grain, days};
+use super::calendar::{Calendar, Grain, days};
 use super::definition::{Base, order_of};
+use super::frames::check_groups;
 use super::plan_parts::{aggregate, all, bare, call, date, float, of, one, replaced};
 use crate::EngineError;
 
@@ -19,30 +20,36 @@ use crate::EngineError;
 const ROWS: &str = "rows";
 /// The best place of each, within joins.
 const BEST: &str = "best";
-const DAY: &str = "day";
-const VALUE: &str = "value";
-const CLOSED: &str = "closed";
+/// The day of a row.
+pub(super) const DAY: &str = "day";
+/// Its value.
+pub(super) const VALUE: &str = "value";
+/// The day on which it closes.
+pub(super) const CLOSED: &str = "closed";
 const NEXT: &str = "next period";
 
-fn per(at: usize) -> String {
+/// The name of a column that names what has one value at a time.
+pub(super) fn per(at: usize) -> String {
     format!("per {at}")
 }
 
-fn order(at: usize) -> String {
+/// The name of a column by which rows are ordered.
+pub(super) fn order(at: usize) -> String {
     format!("order {at}")
 }
 
 /// A balance, and what the query asks of it.
-struct Balance<'a> {
-    base: &'a Base,
-    balance: &'a SemiAdditive,
-    range: TimeRange,
+pub(super) struct Balance<'a> {
+    pub base: &'a Base,
+    pub balance: &'a SemiAdditive,
+    pub range: TimeRange,
     /// The periods asked for; `None`: one value for the whole range.
-    grain: Option<Grain>,
+    pub grain: Option<Grain>,
     /// The columns that rows are grouped by before one is picked.
     groups: Vec<String>,
-    dimensions: Vec<String>,
-    order: usize,
+    pub dimensions: Vec<String>,
+    /// How many columns order its rows.
+    pub order: usize,
     has_held: bool,
 }
 
@@ -62,17 +69,8 @@ impl Planner<'_> {
                 below.push(self.asked_at_home(&condition, base)?);
             }
         }
-        let mixed = |over: &super::asked::Over| over.time && (over.entity || !over.dimensions.is_empty());
-        let unclear = self.asked.periods.is_some_and(|periods| !periods.each_alone);
-        if unclear || self.asked.group_over.iter().any(mixed) {
-            let message = format!(
-                "balance `{}` cannot be grouped by this expression of `metric_time`",
-                leaf.name()
-            );
-            let help = "group by date_trunc of day, week, month, quarter or year, by metric_time, or by year and month: \
-                        a balance is of one period";
-            return Err(EngineError::new(Code::MET005, message).help(help));
-        }
+        check_groups(self, leaf)?;
+        let range = self.shifted_back(leaf, range)?;
         let dimensions: Vec<String> = self.dimensions_used(&above)?.into_iter().collect();
         let mut asked = Balance {
             base,
@@ -87,12 +85,13 @@ impl Planner<'_> {
         asked.groups = (0..balance.per.len()).map(per).collect();
         asked.groups.extend(asked.grain.map(|_| PERIOD.to_owned()));
         let rows = self.rows(&mut asked, leaf, below)?;
-        let picked = match balance.pick {
-            Pick::Last => self.picked(rows, &asked, "max")?,
-            Pick::First => self.picked(rows, &asked, "min")?,
-            Pick::Min | Pick::Max | Pick::Average => self.summed_up(rows, &asked)?,
+        let (picked, is_carried) = match balance.pick {
+            _ if balance.is_of_days() => self.held(rows, &asked, leaf)?,
+            Pick::Last => self.counted(self.picked(rows, &asked, "max")?, &asked)?,
+            Pick::First => self.counted(self.picked(rows, &asked, "min")?, &asked)?,
+            _ => self.counted(self.summed_up(rows, &asked)?, &asked)?,
         };
-        let (picked, is_carried) = self.counted(picked, &asked)?;
+        let picked = self.shifted(leaf, picked, asked.grain)?;
         self.grouped(picked, at, &asked, is_carried, above)
     }
 
@@ -132,9 +131,10 @@ impl Planner<'_> {
             let data_type = self.column_type(&base.table, time)?;
             columns.push(grain.period(self.state, of(HOME, time), &data_type)?.alias(PERIOD));
         }
-        columns.push(of(HOME, self.held_column(base)).alias(HELD));
+        let (mut builder, held) = self.home(base, asked.has_held)?;
+        columns.push(held.alias(HELD));
         columns.push(of(HOME, time).alias(DAY));
-        if matches!(balance.pick, Pick::Last | Pick::First) {
+        if balance.is_ordered() {
             asked.order = columns_of_order.len();
             columns.extend(
                 columns_of_order
@@ -156,7 +156,6 @@ impl Planner<'_> {
             .transpose()?;
         columns.push(value.unwrap_or_else(one).alias(VALUE));
         columns.extend(balance.closed.iter().map(|(name, _)| of(HOME, name).alias(CLOSED)));
-        let mut builder = self.scan(&base.table, HOME)?;
         if let Some(condition) = all(conditions) {
             builder = builder.filter(condition)?;
         }

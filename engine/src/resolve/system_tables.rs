@@ -167,6 +167,8 @@ fn metrics(catalog: &GovernedCatalog) -> Result<RecordBatch, EngineError> {
         ("expression", column(|row| Some(&row.expression))),
         ("condition", column(|row| row.condition.as_deref())),
         ("time", column(|row| row.time.as_deref())),
+        ("window", column(|row| row.window.as_deref())),
+        ("shift", column(|row| row.shift.as_deref())),
         ("dimensions", column(|row| Some(&row.dimensions))),
         ("columns", column(|row| Some(&row.columns))),
         ("version", column(|row| row.version.as_deref())),

@@ -17,8 +17,23 @@ pub struct Receipt {
     pub sources: Vec<SourceReceipt>,
     /// How many columns of the tables read are masked for the principal.
     pub masked_columns: usize,
+    /// The metrics asked for, sorted by name: which definition of each the answer rests on.
+    pub metrics: Vec<MetricUsed>,
     /// Whether groups, or values, with too few customers behind them were withheld (`min_group`).
     pub withheld: bool,
+}
+
+/// A metric, in the definition that it was computed by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetricUsed {
+    /// The entity whose metric it is.
+    pub entity: String,
+    /// Its name.
+    pub metric: String,
+    /// The steward's name for the definition, where there is one.
+    pub version: Option<String>,
+    /// The hash of what it means, that of the metrics it is computed from included: `caliber.metrics` lists it.
+    pub definition: String,
 }
 
 /// One source's part. What was received may count rows that policy hides, so it is for operators, never for

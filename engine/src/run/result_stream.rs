@@ -15,7 +15,7 @@ use futures::{FutureExt, Stream, StreamExt};
 
 use super::audit::OpenRecord;
 use super::query_run::QueryRun;
-use super::receipt::{Receipt, SourceReceipt};
+use super::receipt::{MetricUsed, Receipt, SourceReceipt};
 use super::wire_types::to_wire;
 use crate::EngineError;
 use crate::govern::reaches_group::Withheld;
@@ -32,7 +32,7 @@ pub struct QueryStream {
     bytes_max: u64,
     rows: u64,
     bytes: u64,
-    hidden: Hidden,
+    told: Told,
     ended: Option<Duration>,
 }
 
@@ -43,9 +43,10 @@ pub(crate) struct ResultBounds {
     pub bytes_max: u64,
 }
 
-/// What the receipt says is not shown.
-pub(crate) struct Hidden {
+/// What the receipt says of the statement.
+pub(crate) struct Told {
     pub masked_columns: usize,
+    pub metrics: Vec<MetricUsed>,
     pub withheld: Withheld,
 }
 
@@ -57,7 +58,7 @@ impl QueryStream {
         record: OpenRecord,
         started: Instant,
         bounds: ResultBounds,
-        hidden: Hidden,
+        told: Told,
     ) -> Self {
         let deadline = Box::pin(tokio::time::sleep_until(run.deadline.into()));
         Self {
@@ -71,7 +72,7 @@ impl QueryStream {
             bytes_max: bounds.bytes_max,
             rows: 0,
             bytes: 0,
-            hidden,
+            told,
             ended: None,
         }
     }
@@ -106,8 +107,9 @@ impl QueryStream {
             rows: self.rows,
             elapsed: self.ended.unwrap_or_else(|| self.started.elapsed()),
             sources,
-            masked_columns: self.hidden.masked_columns,
-            withheld: self.hidden.withheld.load(Relaxed),
+            masked_columns: self.told.masked_columns,
+            metrics: self.told.metrics.clone(),
+            withheld: self.told.withheld.load(Relaxed),
         }
     }
 

@@ -4,9 +4,10 @@
 
 use std::io::Write;
 
+use caliber_engine::ComparedBy;
 use clap::{Args, Subcommand};
 
-use super::failure::Failure;
+use super::failure::{Failure, note};
 use super::output::{Format, Layout};
 use super::rows::{Client, Target};
 use super::sql::{Show, run_one};
@@ -43,6 +44,20 @@ enum What {
         #[command(flatten)]
         target: Target,
     },
+    /// Where two metrics differ, in parts that add up
+    Diff {
+        /// The metric
+        one: String,
+        /// The other, which is taken from it
+        other: String,
+        #[command(flatten)]
+        among: Among,
+        /// The format; by default a table
+        #[arg(short = 'o', long, value_enum, value_name = "FORMAT")]
+        output: Option<Format>,
+        #[command(flatten)]
+        target: Target,
+    },
     /// The values of metrics
     Run {
         #[command(flatten)]
@@ -60,6 +75,13 @@ struct Asked {
     /// The metric, or several with commas between them
     #[arg(value_delimiter = ',', required = true)]
     names: Vec<String>,
+    #[command(flatten)]
+    among: Among,
+}
+
+/// Which values are asked for.
+#[derive(Args, Debug, Default)]
+struct Among {
     /// What to group by: attributes, dimensions, and day, week, month, quarter or year
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     by: Vec<String>,
@@ -77,22 +99,21 @@ struct Asked {
 /// Names of periods that `--by` takes.
 const PERIODS: [&str; 5] = ["day", "week", "month", "quarter", "year"];
 
-impl Asked {
-    /// The statement that answers it.
-    fn statement(&self) -> Result<String, Failure> {
-        let mut selected = Vec::new();
-        for name in &self.by {
+impl Among {
+    /// What is grouped by, each with the name of its column.
+    fn groups(&self) -> Vec<(String, String)> {
+        let of = |name: &String| {
             let word = name.trim().to_lowercase();
             if PERIODS.contains(&word.as_str()) {
-                selected.push(format!("CAST(date_trunc('{word}', metric_time) AS DATE) AS {word}"));
+                (format!("CAST(date_trunc('{word}', metric_time) AS DATE)"), word)
             } else {
-                selected.push(quoted(name));
+                (quoted(name), name.trim().to_owned())
             }
-        }
-        let groups: Vec<String> = (1..=selected.len()).map(|at| at.to_string()).collect();
-        for name in &self.names {
-            selected.push(format!("MEASURE({}) AS {}", quoted(name), quoted(name)));
-        }
+        };
+        self.by.iter().map(of).collect()
+    }
+
+    fn conditions(&self) -> Result<Vec<String>, Failure> {
         let mut conditions: Vec<String> = self.condition.iter().map(|sql| format!("({sql})")).collect();
         if let Some(day) = &self.as_of {
             if !day.chars().all(|c| c.is_ascii_digit() || c == '-') {
@@ -100,16 +121,36 @@ impl Asked {
             }
             conditions.push(format!("metric_time <= DATE '{day}'"));
         }
+        Ok(conditions)
+    }
+}
+
+impl Asked {
+    /// The statement that answers it.
+    fn statement(&self) -> Result<String, Failure> {
+        let groups = self.among.groups();
+        let mut selected: Vec<String> = groups
+            .iter()
+            .map(|(sql, name)| match quoted(name) {
+                name if *sql == name => name,
+                name => format!("{sql} AS {name}"),
+            })
+            .collect();
+        for name in &self.names {
+            selected.push(format!("MEASURE({}) AS {}", quoted(name), quoted(name)));
+        }
+        let conditions = self.among.conditions()?;
         let mut sql = format!(
             "SELECT {} FROM unified.{}",
             selected.join(", "),
-            quoted(&format!("{}_metrics", self.entity))
+            quoted(&format!("{}_metrics", self.among.entity))
         );
         if !conditions.is_empty() {
             sql.push_str(&format!(" WHERE {}", conditions.join(" AND ")));
         }
         if !groups.is_empty() {
-            let list = groups.join(", ");
+            let list: Vec<String> = (1..=groups.len()).map(|at| at.to_string()).collect();
+            let list = list.join(", ");
             sql.push_str(&format!(" GROUP BY {list} ORDER BY {list}"));
         }
         Ok(sql)
@@ -147,6 +188,13 @@ impl Metric {
                 (target, sql, show(None, Layout::Expanded))
             }
             What::Sql { asked, target } => return explained(&target, &asked.statement()?).await,
+            What::Diff {
+                one,
+                other,
+                among,
+                output,
+                target,
+            } => return compared(&target, (&one, &other), &among, show(output, Layout::Rows)).await,
             What::Run { asked, output, target } => (target, asked.statement()?, show(output, Layout::Rows)),
         };
         let mut client = target.open().await?;
@@ -167,6 +215,29 @@ async fn explained(target: &Target, sql: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints the parts of a difference, and on standard error what each of them counts.
+async fn compared(target: &Target, (one, other): (&str, &str), among: &Among, show: Show) -> Result<(), Failure> {
+    let Client::Local(session, workers) = target.open().await? else {
+        let message = "`metric diff` defines the parts of a difference in the project: name it with --project and --as";
+        return Err(Failure::Usage(message.to_owned()));
+    };
+    let conditions = among.conditions()?;
+    let by = ComparedBy {
+        entity: among.entity.clone(),
+        groups: among.groups(),
+        condition: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
+    };
+    let comparison = session.compare_metrics(one.trim(), other.trim(), &by)?;
+    let mut client = Client::Local(comparison.session, workers);
+    let outcome = run_one(&mut client, &comparison.sql, show).await;
+    client.close().await;
+    outcome?;
+    for (column, meaning) in &comparison.parts {
+        note!("{column}: {meaning}");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,10 +246,12 @@ mod tests {
     fn a_question_is_one_statement() {
         let asked = Asked {
             names: vec!["loan_amount".into(), "odd\"name".into()],
-            by: vec!["region".into(), "Month".into()],
-            condition: Some("gender = 'F'".into()),
-            as_of: Some("1994-01-31".into()),
-            entity: "customer".into(),
+            among: Among {
+                by: vec!["region".into(), "Month".into()],
+                condition: Some("gender = 'F'".into()),
+                as_of: Some("1994-01-31".into()),
+                entity: "customer".into(),
+            },
         };
         let Ok(sql) = asked.statement() else { panic!("refused") };
         assert_eq!(
@@ -193,10 +266,11 @@ mod tests {
     fn a_day_is_a_date_and_nothing_else() {
         let asked = Asked {
             names: vec!["m".into()],
-            by: Vec::new(),
-            condition: None,
-            as_of: Some("2026-01-31' OR 'a' = 'a".into()),
-            entity: "customer".into(),
+            among: Among {
+                as_of: Some("2026-01-31' OR 'a' = 'a".into()),
+                entity: "customer".into(),
+                ..Among::default()
+            },
         };
         assert!(matches!(asked.statement(), Err(Failure::Usage(_))));
     }

@@ -13,6 +13,7 @@ mod demo;
 mod explain;
 mod failure;
 mod hash_password;
+mod identity;
 mod local;
 mod logging;
 mod metric;
@@ -66,6 +67,8 @@ enum Command {
     Explain(explain::Explain),
     /// List metrics, show what they mean, and ask for their values
     Metric(metric::Metric),
+    /// Find which records of several departments are one customer, and keep what stewards say
+    Identity(identity::Identity),
     /// Explain what policies mean, test them, and simulate a change of them
     Policy(policy::Policy),
     /// Verify the audit log's chain, or show its newest records
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Sql(command) => command.run(&runtime),
         Command::Explain(command) => runtime.block_on(command.run()),
         Command::Metric(command) => runtime.block_on(command.run()),
+        Command::Identity(command) => runtime.block_on(command.run()),
         Command::Policy(command) => runtime.block_on(command.run()),
         Command::Audit(command) => runtime.block_on(command.run()),
         Command::HashPassword(command) => command.run(),

@@ -44,6 +44,16 @@ pub async fn open(given: Option<&Path>) -> Result<Arc<Engine>, Failure> {
     open_engine(project, EngineOptions::default()).await
 }
 
+/// The same; a source that cannot be described is an error.
+pub async fn open_whole(given: Option<&Path>) -> Result<Arc<Engine>, Failure> {
+    let (project, _) = load(&folder(given)?)?;
+    let options = EngineOptions {
+        require_sources: true,
+        ..EngineOptions::default()
+    };
+    open_engine(project, options).await
+}
+
 /// Loads and opens a project for a server, with its audit log, or the one in `file`.
 pub async fn open_audited(
     given: Option<&Path>,

@@ -46,9 +46,14 @@ macro_rules! query {
 pub(super) const QUERIES: &[DemoQuery] = &[
     query!("arrears-with-deposits.sql"),
     query!("branch-overview.sql"),
+    query!("cross-sell-candidates.sql"),
+    query!("dormant-to-wake.sql"),
     query!("first-salary.sql"),
     query!("idle-balances.sql"),
     query!("large-outflows.sql"),
+    query!("maturing-deposits.sql"),
+    query!("morning-list.sql"),
+    query!("vips-without-credit.sql"),
     query!("who-pays-whom.sql"),
 ];
 

@@ -14,6 +14,9 @@ use futures::TryStreamExt;
 
 use super::*;
 
+/// The questions, counted twice.
+mod questions;
+
 struct Quiet;
 
 impl Progress for Quiet {

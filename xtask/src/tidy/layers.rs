@@ -61,6 +61,12 @@ const LAYERS: &[Layer] = &[
         foreign: &[],
     },
     Layer {
+        name: "caliber-identity",
+        imports: &[],
+        test_imports: &[],
+        foreign: &["datafusion*", "arrow*", "tokio*", "mysql_async", "rusqlite", "tonic*"],
+    },
+    Layer {
         name: "caliber-engine",
         imports: &["caliber-catalog", "caliber-connector-spi"],
         test_imports: &["caliber-testkit"],
@@ -79,6 +85,7 @@ const LAYERS: &[Layer] = &[
             "caliber-connector-spi",
             "caliber-connectors",
             "caliber-engine",
+            "caliber-identity",
         ],
         test_imports: &["caliber-testkit"],
         foreign: &["tokio-postgres*", "mysql_async"],
@@ -108,6 +115,7 @@ const EVERYTHING: &[&str] = &[
     "caliber-connector-spi",
     "caliber-connectors",
     "caliber-engine",
+    "caliber-identity",
     "caliber-server",
     "caliber-testkit",
 ];

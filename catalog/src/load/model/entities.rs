@@ -2,14 +2,16 @@
 //!
 //! Owns: attributes and holdings as written. Never: the path from a table to an entity (`policy::paths`).
 
-use super::Scope;
+use std::path::Path;
+
+use super::{Scope, identity};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::load::node::Key;
 use crate::load::scalar;
 use crate::load::value::{Fields, Value};
 use crate::project::{Attribute, Entity, Holding, HoldingRule, Label};
 
-pub(super) fn entity(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Option<Entity> {
+pub(super) fn entity(key: &Key, fields: &Fields, root: &Path, scope: &mut Scope<'_>) -> Option<Entity> {
     let table_text = fields.text("table")?;
     let table = scalar::table(&table_text.text).ok()?;
     scope.known_source(&table, &table_text.place);
@@ -56,6 +58,9 @@ pub(super) fn entity(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Optio
             .records("holdings")
             .filter_map(|(key, fields)| holding(key, fields, scope))
             .collect(),
+        identity: fields
+            .fields("identity")
+            .and_then(|written| identity::identity(key, written, root, scope)),
         table_place: table_text.place.clone(),
         key_place: key_text.place.clone(),
         time_place: fields.text("time").map(|text| text.place.clone()),

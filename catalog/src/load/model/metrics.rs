@@ -1,6 +1,6 @@
 //! `metrics`.
 //!
-//! Owns: metrics as written; the words of `semi_additive`. Never: a metric's SQL, or its columns, which need the sources.
+//! Owns: metrics as written; the words of `semi_additive`, `window` and `shift`. Never: a metric's SQL, or its columns, which need the sources.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::diagnostic::{Code, Diagnostic, Place};
 use crate::load::node::Key;
 use crate::load::scalar;
 use crate::load::value::{Fields, Text};
-use crate::metric::{BaseMetric, Metric, Missing, Pick, SemiAdditive};
+use crate::metric::{BaseMetric, Frame, Metric, Missing, Pick, SemiAdditive, Span, Unit, Window};
 
 pub(super) fn metric(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Option<Metric> {
     let expr = fields.text("expr")?.sql();
@@ -20,6 +20,7 @@ pub(super) fn metric(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Optio
             None
         }
     };
+    let frame = frame(fields, scope)?;
     Some(Metric {
         name: key.text.clone(),
         label: fields.label("label"),
@@ -29,6 +30,7 @@ pub(super) fn metric(key: &Key, fields: &Fields, scope: &mut Scope<'_>) -> Optio
         unit: fields.string("unit"),
         expr,
         base,
+        frame,
         place: key.place.clone(),
     })
 }
@@ -116,10 +118,8 @@ fn semi_additive(fields: &Fields, scope: &mut Scope<'_>) -> Option<SemiAdditive>
         "min" => Pick::Min,
         "max" => Pick::Max,
         "average" => Pick::Average,
-        other => {
-            unsupported(scope, &format!("`pick: {other}`"), &place);
-            return None;
-        }
+        // The format admits no other word.
+        _ => Pick::TimeWeightedAverage,
     };
     let missing = match fields.text("missing") {
         Some(text) => missing(text, scope)?,
@@ -130,33 +130,80 @@ fn semi_additive(fields: &Fields, scope: &mut Scope<'_>) -> Option<SemiAdditive>
         None => None,
     };
     let order: Vec<_> = fields.texts("order").map(placed).collect();
-    if !matches!(pick, Pick::Last | Pick::First)
-        && (missing != Missing::Strict || closed.is_some() || !order.is_empty())
-    {
-        let text = "`missing`, `closed` or `order` with a `pick` other than `last` and `first`";
-        unsupported(scope, text, &place);
-        return None;
-    }
-    if pick == Pick::First && missing != Missing::Strict {
-        unsupported(scope, "`missing: carry` with `pick: first`", &place);
-        return None;
-    }
-    Some(SemiAdditive {
+    let balance = SemiAdditive {
         per: fields.texts("per").map(placed).collect(),
         pick,
         order,
         missing,
         closed,
         place,
-    })
+    };
+    if let Some((_, place)) = balance.order.first().filter(|_| !balance.is_ordered()) {
+        scope.add(
+            Diagnostic::error(Code::PRJ021, "`order` with a pick that is of all rows alike")
+                .at(place.clone())
+                .help("take it out; it says which of several rows is the last, and here all count"),
+        );
+        return None;
+    }
+    Some(balance)
 }
 
-fn unsupported(scope: &mut Scope<'_>, what: &str, place: &Place) {
-    scope.add(
-        Diagnostic::error(Code::PRJ017, format!("{what} is not supported by this version"))
-            .at(place.clone())
-            .help("take it out until a later version"),
-    );
+fn frame(fields: &Fields, scope: &mut Scope<'_>) -> Option<Frame> {
+    let window = match (fields.text("window"), fields.fields("window")) {
+        (Some(word), _) if word.text.trim() == "cumulative" => Some(Window::Cumulative),
+        (Some(word), _) => {
+            wrong_words(scope, word, WINDOWS);
+            return None;
+        }
+        (None, Some(written)) => Some(window(written, scope)?),
+        (None, None) => None,
+    };
+    let shift = match fields.text("shift") {
+        Some(text) => Some(span(text, scope)?),
+        None => None,
+    };
+    Some(Frame { window, shift })
+}
+
+const WINDOWS: &str = "write `cumulative`, `{ trailing: 3 months }` or `{ to_date: year }`";
+
+fn window(fields: &Fields, scope: &mut Scope<'_>) -> Option<Window> {
+    match (fields.text("trailing"), fields.text("to_date")) {
+        (Some(text), None) => span(text, scope).map(Window::Trailing),
+        (None, Some(text)) => Unit::named(&text.text).map(Window::ToDate),
+        (Some(text), Some(_)) => {
+            wrong_words(scope, text, WINDOWS);
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// So many days, weeks, months, quarters or years: fewer than a century of them.
+fn span(text: &Text, scope: &mut Scope<'_>) -> Option<Span> {
+    let said = text.text.trim();
+    let found = said.split_once(char::is_whitespace).and_then(|(count, unit)| {
+        let unit = unit.trim();
+        let unit = Unit::named(unit).or_else(|| Unit::named(unit.strip_suffix('s')?))?;
+        let most = match unit {
+            Unit::Day => 36_525,
+            Unit::Week => 5_217,
+            Unit::Month => 1_200,
+            Unit::Quarter => 400,
+            Unit::Year => 100,
+        };
+        let count = count.parse::<u32>().ok().filter(|count| (1..=most).contains(count))?;
+        Some(Span { count, unit })
+    });
+    if found.is_none() {
+        wrong_words(
+            scope,
+            text,
+            "write how many days, weeks, months, quarters or years: `3 months`",
+        );
+    }
+    found
 }
 
 fn missing(text: &Text, scope: &mut Scope<'_>) -> Option<Missing> {

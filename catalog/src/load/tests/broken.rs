@@ -264,7 +264,7 @@ fn what_a_later_version_brings_is_refused_by_name() {
         &[
             "PRJ017 caliber.yaml:3:9",
             "PRJ010 caliber.yaml:4:25",
-            "PRJ017 caliber.yaml:4:39",
+            "PRJ004 caliber.yaml:4:49",
         ],
     );
     assert!(
@@ -337,4 +337,33 @@ fn no_slip_of_one_character_prints_a_secret() {
         }
     }
     assert!(wrong > 500, "{wrong} broken projects");
+}
+
+#[test]
+fn an_identity_that_cannot_be_built() {
+    let text = format!(
+        "{HEAD}sources: {{ s: {{ connector: postgres, url: \"${{env:URL:-x}}\" }} }}\nentities:\n  c:\n    table: s.t\n    key: id\n    identity:\n      role: builder\n      \
+         sources:\n        s.t: {{ key: id, fields: {{ nam: name }} }}\n      fields:\n        name: {{ normalise: [fold, date], compare: text }}\n        \
+         phone: {{ normalise: phone, country: \"+44\" }}\n      exact: {{ number: nmae }}\n      review: 96\n"
+    );
+    let (_, rendered) = check(
+        &[("caliber.yaml", &text)],
+        &[
+            "PRJ010 caliber.yaml:11:35 did you mean `name`?",
+            "PRJ023 caliber.yaml:13:9",
+            "PRJ023 caliber.yaml:14:9",
+            "PRJ010 caliber.yaml:15:24 did you mean `name`?",
+        ],
+    );
+    assert!(rendered.contains("add `formats`"), "{rendered}");
+    let text = format!(
+        "{HEAD}sources: {{ s: {{ connector: postgres, url: \"${{env:URL:-x}}\" }} }}\nentities:\n  c:\n    table: s.t\n    key: id\n    identity:\n      role: builder\n      \
+         sources:\n        s.t: {{ key: id, fields: {{ name: name }} }}\n      fields:\n        name: {{ compare: text }}\n      review: 96\n"
+    );
+    check(
+        &[("caliber.yaml", &text)],
+        &["PRJ023 caliber.yaml:9:13", "PRJ023 caliber.yaml:9:13"],
+    );
+    let blocking = format!("{text}      blocking: [[\"first(name, 0)\"], name]\n");
+    check(&[("caliber.yaml", &blocking)], &["PRJ004 caliber.yaml:15:20"]);
 }

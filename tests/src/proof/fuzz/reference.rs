@@ -3,8 +3,8 @@
 //! Owns: those tables, the contexts, one run. Never: a part of the engine under test.
 //!
 //! SQL leaves open in which order the parts of an AND are evaluated, so a statement that fails on some visible row may
-//! have more than one right outcome. A `Member` fixes what is open: how many rows are evaluated together, whether
-//! simple predicates go first, in the scan, and whether the optimizer may look into the arithmetic (it moves cheap
+//! have more than one right outcome. A `Member` fixes what is open: how many rows are evaluated together, which
+//! predicates go first, in the scan, where the emptiness of a join's other side spares no row, and whether the optimizer may look into the arithmetic (it moves cheap
 //! predicates before dear ones, and filters below joins whose sides they reject).
 
 use std::collections::HashMap;
@@ -43,10 +43,17 @@ use super::policy::{Shape, Visible, visible};
 pub struct Member {
     pub batch_rows: usize,
     pub partitions: usize,
-    /// Simple predicates are evaluated in the scan, before all others.
-    pub simple_first: bool,
+    pub first: First,
     /// How sums, differences and products of whole numbers are written.
     pub reader: Reader,
+}
+
+/// The predicates that are evaluated in the scan, before all others and whatever becomes of a join above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum First {
+    Nothing,
+    Simple,
+    All,
 }
 
 /// Tables by shape and share.
@@ -134,7 +141,7 @@ impl Reference {
                 }
             }
             let schema = catalog.schema(&base.schema).context("a schema is lost")?;
-            schema.register_table(base.table.clone(), Arc::new(Copy::new(base, member.simple_first)?))?;
+            schema.register_table(base.table.clone(), Arc::new(Copy::new(base, member.first)?))?;
         }
         for (schema, name, sql) in views {
             let nulls = vec![
@@ -194,11 +201,11 @@ pub fn scalar(value: &Value) -> ScalarValue {
 struct Copy {
     rows: RecordBatch,
     constraints: Constraints,
-    simple_first: bool,
+    first: First,
 }
 
 impl Copy {
-    fn new(table: &Visible, simple_first: bool) -> Result<Self> {
+    fn new(table: &Visible, first: First) -> Result<Self> {
         let rows = data::batch(
             &table.columns,
             &|name| name == "id" || name.ends_with("_clear"),
@@ -208,7 +215,7 @@ impl Copy {
         Ok(Self {
             rows,
             constraints: Constraints::new_unverified(key.into_iter().collect()),
-            simple_first,
+            first,
         })
     }
 }
@@ -232,8 +239,12 @@ impl TableProvider for Copy {
         Ok(filters
             .iter()
             .map(|filter| {
-                let plain = bare((*filter).clone());
-                if self.simple_first && plain.is_ok_and(|plain| is_simple(&plain, &schema)) {
+                let is_first = match (self.first, bare((*filter).clone())) {
+                    (First::All, Ok(_)) => true,
+                    (First::Simple, Ok(plain)) => is_simple(&plain, &schema),
+                    _ => false,
+                };
+                if is_first {
                     TableProviderFilterPushDown::Exact
                 } else {
                     TableProviderFilterPushDown::Unsupported
@@ -328,11 +339,16 @@ impl ExecutionPlan for CopyExec {
     }
 }
 
-/// Whether a predicate can neither fail nor tell more than its own truth: the class that the design lets a source
-/// evaluate (a column against a constant of its type). Written anew here, so that a mistake in the engine's list shows.
+/// Whether a predicate can neither fail nor tell more than its own truth: the class that a source is let evaluate first
+/// (a column against a constant or a column of its type). Written anew here, so that a mistake in the engine's list shows.
 fn is_simple(expr: &Expr, schema: &DFSchema) -> bool {
     let constant = |expr: &Expr, value: &Expr| match (expr, value) {
         (Expr::Column(_), Expr::Literal(value, _)) => expr.get_type(schema).is_ok_and(|kind| kind == value.data_type()),
+        (Expr::Column(_), Expr::Column(_)) => {
+            let other = value.get_type(schema);
+            expr.get_type(schema)
+                .is_ok_and(|kind| other.is_ok_and(|other| kind == other))
+        }
         _ => false,
     };
     match expr {

@@ -19,7 +19,7 @@ use super::data::{Data, SOURCES};
 use super::generate::{Statement, statement};
 use super::outcome::{Class, Order, Outcome};
 use super::policy::{Visible, principal};
-use super::reference::{Member, Reference, scalar};
+use super::reference::{First, Member, Reference, scalar};
 use super::shrink::simpler;
 use super::sources::Sources;
 
@@ -232,16 +232,18 @@ fn members(config: &Config) -> Vec<Member> {
         .iter()
         .flat_map(|size| [running.partitions, 1].map(|some| (*size, some)))
     {
-        for (reader, simple_first) in [
-            (Reader::Functions, true),
-            (Reader::Operators, true),
-            (Reader::Functions, false),
-            (Reader::Operators, false),
+        for (reader, first) in [
+            (Reader::Functions, First::Simple),
+            (Reader::Operators, First::Simple),
+            (Reader::Functions, First::Nothing),
+            (Reader::Operators, First::Nothing),
+            (Reader::Functions, First::All),
+            (Reader::Operators, First::All),
         ] {
             let member = Member {
                 batch_rows,
                 partitions,
-                simple_first,
+                first,
                 reader,
             };
             if !members.contains(&member) {
