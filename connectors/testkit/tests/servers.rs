@@ -8,7 +8,8 @@ async fn postgres_starts_and_logs() {
     postgres.create_database("starts").await.expect("a database");
     let mark = postgres.mark();
     assert_eq!(postgres.value("starts", "SELECT 6 * 7").await.expect("a value"), "42");
-    assert_eq!(postgres.statements_since(mark), ["SELECT 6 * 7"]);
+    // The other tests ask the same server meanwhile.
+    assert!(postgres.statements_since(mark).contains(&"SELECT 6 * 7".to_owned()));
     let owner = postgres
         .value("starts", "SELECT (pg_stat_file('PG_VERSION')).size > 0")
         .await
