@@ -25,6 +25,7 @@ use crate::EngineError;
 use crate::evaluate::bound_expansion::bound_expansion;
 use crate::evaluate::distinct_keys::distinct_keys;
 use crate::executable::open_plan;
+use crate::expand::expand_wholes::expand_wholes;
 use crate::govern::enforcement::Admission;
 use crate::govern::governed_table::GovernedTable;
 use crate::govern::guard_groups::{guard_groups, is_guarded};
@@ -207,6 +208,7 @@ async fn plan_query(
     let statement = Statement::Statement(Box::new(ast::Statement::Query(query)));
     let plan = state.statement_to_plan(statement).await;
     let plan = distinct_keys(plan.map_err(|error| placed(text, &error))?)?;
+    let plan = expand_wholes(plan, &names.0.catalog)?;
     expand_measures(plan, &names.0.catalog, state)
 }
 

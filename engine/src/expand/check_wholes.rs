@@ -300,7 +300,7 @@ impl<'a> Check<'a> {
 }
 
 /// A piece of SQL with each of its names replaced by what it means.
-fn named(
+pub(super) fn named(
     sql: &SqlText,
     mut meaning: impl FnMut(&ast::Ident) -> Result<String, EngineError>,
 ) -> Result<ast::ExprWithAlias, EngineError> {

@@ -90,6 +90,13 @@ struct Resolved {
 /// How a session finds what a principal sees of a table.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&TableName) -> std::result::Result<Option<Arc<Enforcement>>, EngineError>;
 
+/// What else a view shows of each of its rows: the relation with more joined to it, and the columns that they make.
+pub(crate) type More<'a> = &'a dyn Fn(
+    LogicalPlan,
+    &[(String, Expr)],
+    &ViewCells<'_>,
+) -> std::result::Result<(LogicalPlan, Vec<(String, Expr)>), EngineError>;
+
 /// The view of `entity` for the principal behind `lookup`; `None` where its table or key is not visible in the clear.
 pub(crate) fn entity_view(
     snapshot: &OpenSnapshot,
@@ -97,6 +104,7 @@ pub(crate) fn entity_view(
     entity: &Entity,
     lookup: Lookup<'_>,
     asker: &ViewAsker<'_>,
+    more: Option<More<'_>>,
 ) -> std::result::Result<Option<EntityView>, EngineError> {
     let Some(base) = lookup(&entity.table)? else {
         return Ok(None);
@@ -118,6 +126,14 @@ pub(crate) fn entity_view(
     for (attribute, resolved) in shown {
         columns.push((attribute.name.clone(), attribute_expr(state, &plan, resolved, &joined)?));
     }
+    let plan = match more {
+        Some(more) => {
+            let (plan, added) = more(plan, &columns, &cells)?;
+            columns.extend(added);
+            plan
+        }
+        None => plan,
+    };
     let flag = |at: usize| qualified(ENTITY, &admits_flag(at));
     let columns = cells.columns(columns, plan.schema(), &flag)?;
     if columns.is_empty() {

@@ -91,6 +91,11 @@ impl<'a> ViewCells<'a> {
         self.policies.iter().any(|(_, admits)| *admits == Admits::All) || (0..self.base).all(flagged)
     }
 
+    /// Whether some policy masks the column in some row: what is computed from it is not shown.
+    pub fn masks(&self, name: &str) -> bool {
+        self.policies.iter().any(|(policy, _)| policy.masks.contains_key(name))
+    }
+
     /// The view's columns as they are shown; one that no policy grants is left out.
     pub fn columns(
         &self,

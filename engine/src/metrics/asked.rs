@@ -103,6 +103,16 @@ pub(crate) struct Asked<'a> {
     pub periods: Option<Periods>,
     /// Of each group expression, what it is over.
     pub group_over: Vec<Over>,
+    /// The last day that counts, of metrics that have a time.
+    pub as_of: Option<AsOf>,
+}
+
+/// A day at whose end metrics are asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct AsOf {
+    pub day: Expr,
+    /// Whether metrics without a time have a value then: only what has a time can be asked of the past.
+    pub is_present: Option<Expr>,
 }
 
 impl<'a> Asked<'a> {
@@ -129,6 +139,7 @@ impl<'a> Asked<'a> {
             leaves: Vec::new(),
             measures: Vec::new(),
             group_over,
+            as_of: None,
         };
         for (defined, filter) in measures {
             asked.add(&defined, filter.as_ref(), Frame::default())?;
@@ -175,7 +186,11 @@ impl<'a> Asked<'a> {
             .filter
             .iter()
             .flat_map(|filter| datafusion::logical_expr::utils::split_conjunction(filter));
-        self.conditions.iter().chain(own).cloned().collect()
+        let timed = leaf.base().is_ok_and(|base| base.time.is_some());
+        let time = Expr::Column(datafusion::common::Column::new_unqualified(METRIC_TIME));
+        let by_then = self.as_of.iter().filter(|_| timed);
+        let by_then = by_then.map(|as_of| time.clone().lt_eq(as_of.day.clone()));
+        self.conditions.iter().chain(own).cloned().chain(by_then).collect()
     }
 
     /// Whether every group is one period of the calendar, or there is no time in it.

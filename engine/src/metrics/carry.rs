@@ -323,7 +323,7 @@ impl Planner<'_> {
     }
 
     /// A holding's condition, over the raw names of its bridge.
-    fn condition(
+    pub fn condition(
         &self,
         table: &caliber_catalog::name::TableName,
         sql: &caliber_catalog::grant::SqlText,

@@ -206,7 +206,7 @@ impl Planner<'_> {
     }
 
     /// A metric over the leaves' columns.
-    fn value(&self, defined: &Defined, filter: Option<&Expr>, outer: Frame) -> Result<Expr, EngineError> {
+    pub fn value(&self, defined: &Defined, filter: Option<&Expr>, outer: Frame) -> Result<Expr, EngineError> {
         let frame = within(outer, defined);
         match &defined.kind {
             Kind::Base(base) => {
@@ -217,11 +217,17 @@ impl Planner<'_> {
                     return mean(bare(&metric(at)), bare(&counted_rows(at)), defined.data_type.clone());
                 }
                 let value = cast(bare(&metric(at)), defined.data_type.clone());
-                if base.is_flow() {
+                let value = if base.is_flow() {
                     let zero = lit(ScalarValue::new_zero(&defined.data_type)?);
-                    return call(self.state, "coalesce", vec![value, zero]);
-                }
-                Ok(value)
+                    call(self.state, "coalesce", vec![value, zero])?
+                } else {
+                    value
+                };
+                let is_present = self.asked.as_of.as_ref().and_then(|as_of| as_of.is_present.clone());
+                Ok(match is_present.filter(|_| base.time.is_none()) {
+                    Some(is_present) => when(is_present, value).end()?,
+                    None => value,
+                })
             }
             Kind::Derived { expr, .. } => {
                 let expr = replaced(expr, &|name| {

@@ -69,7 +69,7 @@ pub(crate) struct ViewParts<'a> {
 pub(crate) fn metric_view(
     parts: &ViewParts<'_>,
     lookup: Lookup<'_>,
-) -> std::result::Result<Option<MetricView>, EngineError> {
+) -> Result<Option<MetricView>, EngineError> {
     let customers = parts.customers.schema();
     let granted = |name: &str| {
         let listed = |columns: &Vec<String>| columns.iter().any(|column| column == name);
@@ -80,12 +80,13 @@ pub(crate) fn metric_view(
     if customers.column_with_name(&parts.entity.key).is_none() {
         return Ok(None);
     }
-    let mut known = MetricSet::new();
-    for (name, defined) in parts.metrics {
-        if sees(parts, defined, lookup)? {
-            known.insert(name.clone(), Arc::clone(defined));
-        }
-    }
+    let visible = Visible {
+        snapshot: parts.snapshot,
+        state: parts.state,
+        metrics: parts.metrics,
+        lookup,
+    };
+    let known = visible.metrics()?;
     let mut metrics = known.clone();
     metrics.retain(|name, _| granted(name));
     if metrics.is_empty() {
@@ -178,31 +179,78 @@ fn dimensions(snapshot: &OpenSnapshot, metrics: &MetricSet) -> BTreeMap<String, 
         .collect()
 }
 
-/// Whether the principal sees all that a metric is made of.
-fn sees(parts: &ViewParts<'_>, defined: &Defined, lookup: Lookup<'_>) -> std::result::Result<bool, EngineError> {
-    let base = match &defined.kind {
-        Kind::Base(base) => base,
-        Kind::Derived { parts: names, .. } => {
-            for name in names {
-                let Some(part) = parts.metrics.get(name) else {
-                    return Ok(false);
-                };
-                if !sees(parts, part, lookup)? {
-                    return Ok(false);
-                }
+/// What decides whether a metric exists for a principal.
+pub(crate) struct Visible<'a> {
+    pub snapshot: &'a OpenSnapshot,
+    pub state: &'a SessionState,
+    /// Every metric of the entity.
+    pub metrics: &'a MetricSet,
+    pub lookup: Lookup<'a>,
+}
+
+impl Visible<'_> {
+    /// The metrics of which the principal sees all that they are made of.
+    pub fn metrics(&self) -> Result<MetricSet, EngineError> {
+        let mut seen = MetricSet::new();
+        for (name, defined) in self.metrics {
+            if self.sees(defined)? {
+                seen.insert(name.clone(), Arc::clone(defined));
             }
-            return Ok(true);
         }
-    };
-    for (table, columns) in needs(parts, base)? {
-        let Some(enforcement) = lookup(&table)? else {
-            return Ok(false);
-        };
-        if !shows(&enforcement, &columns) {
-            return Ok(false);
+        Ok(seen)
+    }
+
+    fn sees(&self, defined: &Defined) -> Result<bool, EngineError> {
+        match &defined.kind {
+            Kind::Base(base) => self.sees_base(base),
+            Kind::Derived { parts, .. } => {
+                for name in parts {
+                    let part = self.metrics.get(name);
+                    if !part.map_or(Ok(false), |part| self.sees(part))? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
         }
     }
-    Ok(true)
+
+    /// Whether every column that it reads is there, and clear in every row.
+    pub fn sees_base(&self, base: &Base) -> Result<bool, EngineError> {
+        for (table, columns) in self.needs(base)? {
+            if !(self.lookup)(&table)?.is_some_and(|enforcement| shows(&enforcement, &columns)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Every column that a metric reads, but for the entity's own table.
+    fn needs(&self, base: &Base) -> Result<BTreeMap<TableName, BTreeSet<String>>, EngineError> {
+        let mut all: BTreeMap<TableName, BTreeSet<String>> = BTreeMap::new();
+        all.entry(base.table.clone())
+            .or_default()
+            .extend(base.used.iter().cloned());
+        let steps = &base.path.steps;
+        for (at, step) in steps.iter().enumerate() {
+            let columns = all.entry(step.table.clone()).or_default();
+            columns.insert(step.key.clone());
+            columns.extend(steps.get(at + 1).map(|next| next.column.clone()));
+            if let Some(sql) = &step.condition
+                && let Some(remote) = self.snapshot.remote_table(&step.table)
+            {
+                let raw = raw_schema(remote)?;
+                let over = OverTable {
+                    snapshot: self.snapshot,
+                    state: self.state,
+                    table: &step.table,
+                    schema: &raw,
+                };
+                over.expression(sql, parse(sql)?, columns)?;
+            }
+        }
+        Ok(all)
+    }
 }
 
 fn shows(table: &Enforcement, columns: &BTreeSet<String>) -> bool {
@@ -210,37 +258,22 @@ fn shows(table: &Enforcement, columns: &BTreeSet<String>) -> bool {
     table.groups.is_empty() && columns.iter().all(clear)
 }
 
-/// Every column that a metric reads, but for the entity's own table.
-fn needs(
-    parts: &ViewParts<'_>,
-    base: &Base,
-) -> std::result::Result<BTreeMap<TableName, BTreeSet<String>>, EngineError> {
-    let mut all: BTreeMap<TableName, BTreeSet<String>> = BTreeMap::new();
-    all.entry(base.table.clone())
-        .or_default()
-        .extend(base.used.iter().cloned());
-    let steps = &base.path.steps;
-    for (at, step) in steps.iter().enumerate() {
-        let columns = all.entry(step.table.clone()).or_default();
-        columns.insert(step.key.clone());
-        columns.extend(steps.get(at + 1).map(|next| next.column.clone()));
-        if let Some(sql) = &step.condition
-            && let Some(remote) = parts.snapshot.remote_table(&step.table)
-        {
-            let raw = raw_schema(remote)?;
-            let over = OverTable {
-                snapshot: parts.snapshot,
-                state: parts.state,
-                table: &step.table,
-                schema: &raw,
-            };
-            over.expression(sql, parse(sql)?, columns)?;
+impl MetricView {
+    /// Metrics that another view shows beside its own columns, one row for each of its rows.
+    pub fn beside(entity: &Entity, customers: LogicalPlan, known: MetricSet) -> Self {
+        Self {
+            entity: entity.name.clone(),
+            table: entity.table.clone(),
+            key: entity.key.clone(),
+            customers,
+            attributes: vec![entity.key.clone()],
+            dimensions: BTreeMap::new(),
+            metrics: known.clone(),
+            known,
+            schema: Arc::new(Schema::empty()),
         }
     }
-    Ok(all)
-}
 
-impl MetricView {
     /// Its columns.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)

@@ -22,7 +22,7 @@ use crate::engine::OpenSnapshot;
 const ROWS: &str = "rows of the key";
 
 /// Whether the source itself lets one row only have each value of a column.
-pub(super) fn is_enforced(snapshot: &OpenSnapshot, table: &TableName, key: &str) -> bool {
+pub(crate) fn is_enforced(snapshot: &OpenSnapshot, table: &TableName, key: &str) -> bool {
     let alone = |columns: &Vec<String>| matches!(columns.as_slice(), [only] if only == key);
     snapshot
         .remote_table(table)
@@ -30,13 +30,22 @@ pub(super) fn is_enforced(snapshot: &OpenSnapshot, table: &TableName, key: &str)
 }
 
 /// A key of which several rows may be there, and the column that says how many are.
-pub(super) struct Counted {
+pub(crate) struct Counted {
     table: TableName,
     key: String,
     rows: Expr,
 }
 
 impl Counted {
+    /// `rows` says how many rows of `table` have each value of `key`.
+    pub fn new(table: &TableName, key: &str, rows: Expr) -> Self {
+        Self {
+            table: table.clone(),
+            key: key.to_owned(),
+            rows,
+        }
+    }
+
     /// The value, if it is that of one row of the key. Error of the run: MET006.
     pub fn checked(&self, value: Expr) -> Expr {
         let function = ScalarUDF::from(OnlyOne {

@@ -2,9 +2,11 @@
 //!
 //! Owns: which provider a name leads to. Never: a source's raw table; what policy does not open is not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::datatypes::{Date32Type, SchemaRef};
 use async_trait::async_trait;
 use caliber_catalog::grant::{TableGrant, ViewGrant};
 use caliber_catalog::name::TableName;
@@ -12,17 +14,22 @@ use caliber_catalog::principal::Principal;
 use caliber_catalog::project::Entity;
 use caliber_catalog::standing::Standing;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::lit;
 use parking_lot::Mutex;
 
 use super::system_tables::{SYSTEM_SCHEMAS, system_table, system_tables};
 use crate::EngineError;
 use crate::engine::{Engine, OpenSnapshot};
 use crate::expand::entity_view::{EntityView, entity_view};
+use crate::expand::expand_wholes::WholeTable;
 use crate::expand::view_cells::ViewAsker;
+use crate::expand::whole_view::WholeView;
 use crate::govern::enforcement::{Enforcement, GrantCompiler};
 use crate::govern::governed_table::GovernedTable;
+use crate::metrics::asked::AsOf;
 use crate::metrics::expand_measures::MetricViewTable;
 use crate::metrics::metric_view::{MetricView, ViewParts, metric_view};
 use crate::run::audit::AuditSink;
@@ -42,6 +49,7 @@ pub(crate) struct GovernedCatalog {
     compiled: Mutex<BTreeMap<TableName, Arc<Enforcement>>>,
     views: Mutex<BTreeMap<String, Option<Arc<EntityView>>>>,
     metric_views: Mutex<BTreeMap<String, Option<Arc<MetricView>>>>,
+    wholes: Mutex<BTreeMap<String, Option<SchemaRef>>>,
     this: Weak<Self>,
 }
 
@@ -71,6 +79,7 @@ impl GovernedCatalog {
             compiled: Mutex::default(),
             views: Mutex::default(),
             metric_views: Mutex::default(),
+            wholes: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -136,9 +145,56 @@ impl GovernedCatalog {
             principal: self.principal(),
             policy_state: &self.policy_state,
         };
-        let view = entity_view(&self.snapshot, &self.state, entity, &lookup, &shown)?.map(Arc::new);
+        let view = entity_view(&self.snapshot, &self.state, entity, &lookup, &shown, None)?.map(Arc::new);
         self.views.lock().insert(name.to_owned(), view.clone());
         Ok(view)
+    }
+
+    /// A view of `unified` with all that is known of its entity, as of today; with the columns that are `wanted` alone.
+    pub fn whole(
+        &self,
+        name: &str,
+        wanted: Option<&BTreeSet<String>>,
+    ) -> std::result::Result<Option<EntityView>, EngineError> {
+        let found = self.entities().find(|(view, _)| view == name);
+        let Some(((_, entity), grant)) = found.zip(self.view_grant(name)) else {
+            return Ok(None);
+        };
+        let today = Date32Type::parse(&self.standing.today().to_string());
+        let whole = WholeView {
+            catalog: self,
+            state: &self.state,
+            entity,
+            as_of: AsOf {
+                day: lit(ScalarValue::Date32(today)),
+                is_present: None,
+            },
+            wanted,
+        };
+        let shown = ViewAsker {
+            grant: &grant,
+            principal: self.principal(),
+            policy_state: &self.policy_state,
+        };
+        let lookup = |table: &TableName| self.enforcement(table);
+        entity_view(
+            &self.snapshot,
+            &self.state,
+            entity,
+            &lookup,
+            &shown,
+            Some(&|plan, columns, cells| whole.more(plan, columns, cells)),
+        )
+    }
+
+    /// The columns of a view of `unified`.
+    pub fn whole_schema(&self, name: &str) -> std::result::Result<Option<SchemaRef>, EngineError> {
+        if let Some(known) = self.wholes.lock().get(name) {
+            return Ok(known.clone());
+        }
+        let schema = self.whole(name, None)?.map(|view| view.schema());
+        self.wholes.lock().insert(name.to_owned(), schema.clone());
+        Ok(schema)
     }
 
     /// The metric views that exist, with their names.
@@ -257,8 +313,9 @@ impl GovernedCatalog {
         table: &str,
     ) -> std::result::Result<Option<Arc<dyn TableProvider>>, EngineError> {
         if schema == UNIFIED {
-            if let Some(view) = self.view(table)? {
-                return Ok(Some(view));
+            if let Some(schema) = self.whole_schema(table)? {
+                let name = table.to_owned();
+                return Ok(Some(Arc::new(WholeTable { name, schema })));
             }
             let metrics = self.metric_view(table)?;
             return Ok(metrics.map(|view| Arc::new(MetricViewTable(view)) as Arc<dyn TableProvider>));

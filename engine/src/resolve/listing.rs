@@ -8,7 +8,6 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use caliber_catalog::name::{ColumnName, TableName};
 use caliber_catalog::project::{ColumnMeaning, Entity, TableMeaning};
-use datafusion::catalog::TableProvider;
 
 use super::governed_catalog::{GovernedCatalog, UNIFIED};
 use super::system_tables::{SYSTEM_SCHEMAS, system_table, system_tables};
@@ -53,8 +52,8 @@ pub(crate) fn listing(catalog: &GovernedCatalog) -> Listing {
         })
         .collect();
     for (name, entity) in catalog.entities() {
-        if let Ok(Some(view)) = catalog.view(&name) {
-            tables.push(entity_table(&name, entity, &view.schema()));
+        if let Ok(Some(schema)) = catalog.whole_schema(&name) {
+            tables.push(entity_table(&name, entity, &schema));
         }
     }
     for (name, view) in catalog.metric_views() {

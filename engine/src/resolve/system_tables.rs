@@ -101,8 +101,10 @@ fn column_rows(catalog: &GovernedCatalog) -> Vec<ColumnRow> {
         }
     }
     for (name, entity) in catalog.entities() {
-        let Ok(Some(view)) = catalog.view(&name) else { continue };
-        for (at, field) in view.schema().fields().iter().enumerate() {
+        let Ok(Some(schema)) = catalog.whole_schema(&name) else {
+            continue;
+        };
+        for (at, field) in schema.fields().iter().enumerate() {
             let attribute = entity
                 .attributes
                 .iter()

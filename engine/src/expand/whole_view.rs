@@ -1,0 +1,413 @@
+//! `unified.<entity>_360` whole: beside key and attributes every metric of one instance, its tags, stage and segments, and
+//! what each department knows of it.
+//!
+//! Owns: which of these exist for a principal, their columns, how they hang on the entity's key. Never: a metric's facts
+//! (`metrics`), what policy shows of a column (`view_cells`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use caliber_catalog::grant::SqlText;
+use caliber_catalog::metric::{Frame, Metric};
+use caliber_catalog::name::TableName;
+use caliber_catalog::project::{Entity, Label};
+use caliber_catalog::whole::{AS_OF, SEGMENTS, STAGE, STATE_SUFFIX, Whole};
+use datafusion::common::DFSchema;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit, when};
+
+use super::check_wholes::named;
+use super::entity_view::coerced;
+use super::instance_metrics::joined_metrics;
+use super::segment_list::SegmentList;
+use super::view_cells::ViewCells;
+use crate::EngineError;
+use crate::metrics::asked::{AsOf, Asked};
+use crate::metrics::branch::Planner;
+use crate::metrics::definition::{Base, Defined, Kind, MetricSet};
+use crate::metrics::meaning::MadeOf;
+use crate::metrics::metric_sql::Aggregate;
+use crate::metrics::metric_view::{MetricView, Visible};
+use crate::metrics::plan_parts::{bare, replaced};
+use crate::resolve::governed_catalog::GovernedCatalog;
+
+/// What a department knows of an instance.
+const PRESENT: &str = "present";
+const NO_RECORD: &str = "no_record";
+const DENIED: &str = "denied";
+
+/// A whole view of one entity, as of a day.
+pub(crate) struct WholeView<'a> {
+    pub catalog: &'a GovernedCatalog,
+    pub state: &'a SessionState,
+    pub entity: &'a Entity,
+    pub as_of: AsOf,
+    /// The columns that a statement reads; `None`: all.
+    pub wanted: Option<&'a BTreeSet<String>>,
+}
+
+/// What can be named in a condition: what it is over the relation, and its type.
+type Names = BTreeMap<String, (Expr, DataType)>;
+
+/// What is known of one department.
+struct Department {
+    column: String,
+    /// Whether the entity's own table is there: it knows every instance.
+    is_own: bool,
+    /// The metrics that count its rows; none where all of it is hidden.
+    rows: Vec<Arc<Defined>>,
+}
+
+/// A tag, segment or stage, with what its condition names.
+struct Said<'a> {
+    name: &'a str,
+    condition: &'a SqlText,
+    uses: BTreeSet<String>,
+}
+
+impl WholeView<'_> {
+    /// The relation with all that is wanted joined to it, and the columns.
+    pub fn more(
+        &self,
+        plan: LogicalPlan,
+        columns: &[(String, Expr)],
+        cells: &ViewCells<'_>,
+    ) -> Result<(LogicalPlan, Vec<(String, Expr)>), EngineError> {
+        let snapshot = &self.catalog.snapshot;
+        let lookup = |table: &TableName| self.catalog.enforcement(table);
+        let none = MetricSet::new();
+        let visible = Visible {
+            snapshot,
+            state: self.state,
+            metrics: snapshot.metrics.get(&self.entity.name).unwrap_or(&none),
+            lookup: &lookup,
+        };
+        let metrics = visible.metrics()?;
+        let empty = Whole::default();
+        let whole = snapshot.catalog.project.wholes.get(&self.entity.name).unwrap_or(&empty);
+        let attributes: BTreeSet<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        let can_be_named = |name: &str| known_name(name, &attributes, &metrics).is_some_and(|name| !cells.masks(&name));
+        let tags = existing_tags(whole, &can_be_named)?;
+        let says = |condition: &SqlText| -> Result<Option<BTreeSet<String>>, EngineError> {
+            let uses = names_in(condition)?;
+            let exists = |name: &String| {
+                let tag = tags.iter().any(|tag| tag.name.eq_ignore_ascii_case(name)) && !cells.masks(name);
+                tag || can_be_named(name)
+            };
+            Ok(uses.iter().all(exists).then_some(uses))
+        };
+        let departments = self.departments(&visible)?;
+        let mut order: Vec<String> = metrics.keys().cloned().collect();
+        order.extend(tags.iter().map(|tag| tag.name.to_owned()));
+        let mut stages = Vec::new();
+        for stage in &whole.stages {
+            if let Some(uses) = says(&stage.condition)? {
+                stages.push(Said {
+                    name: &stage.name,
+                    condition: &stage.condition,
+                    uses,
+                });
+            }
+        }
+        // A stage that is not known makes those after it unknown.
+        let has_stage = !whole.stages.is_empty() && stages.len() == whole.stages.len();
+        let mut segments = Vec::new();
+        for segment in &whole.segments {
+            if let Some(uses) = says(&segment.condition)? {
+                segments.push(Said {
+                    name: &segment.name,
+                    condition: &segment.condition,
+                    uses,
+                });
+            }
+        }
+        order.extend(has_stage.then(|| STAGE.to_owned()));
+        order.extend((!segments.is_empty()).then(|| SEGMENTS.to_owned()));
+        order.extend(departments.iter().map(|one| one.column.clone()));
+
+        // What is wanted, and all that it is computed from.
+        let mut needed: BTreeSet<String> = match self.wanted {
+            Some(wanted) => order.iter().filter(|name| wanted.contains(*name)).cloned().collect(),
+            None => order.iter().cloned().collect(),
+        };
+        if has_stage && needed.contains(STAGE) {
+            needed.extend(stages.iter().flat_map(|stage| stage.uses.iter().cloned()));
+        }
+        if needed.contains(SEGMENTS) {
+            needed.extend(segments.iter().flat_map(|segment| segment.uses.iter().cloned()));
+        }
+        for tag in tags.iter().rev() {
+            if needed.iter().any(|name| name.eq_ignore_ascii_case(tag.name)) {
+                needed.extend(tag.uses.iter().cloned());
+            }
+        }
+        let is_needed = |name: &str| needed.iter().any(|one| one.eq_ignore_ascii_case(name));
+
+        // The metrics, and the counts of each department's rows.
+        let mut asked_for: Vec<Arc<Defined>> = Vec::new();
+        let mut known = metrics.clone();
+        for (name, defined) in &metrics {
+            if is_needed(name) {
+                asked_for.push(Arc::clone(defined));
+            }
+        }
+        for rows in departments.iter().filter(|one| is_needed(&one.column)).flat_map(|one| &one.rows) {
+            asked_for.push(Arc::clone(rows));
+            known.insert(rows.metric.name.clone(), Arc::clone(rows));
+        }
+        let key = columns.first().map(|(_, key)| key.clone());
+        let key = key.ok_or_else(|| EngineError::internal("a view has no key", &self.entity.name))?;
+        let view = MetricView::beside(self.entity, plan.clone(), known);
+        let measures = asked_for.iter().map(|defined| (Arc::clone(defined), None)).collect();
+        let mut asked = Asked::new(&view, vec![bare(&self.entity.key)], Vec::new(), measures)?;
+        asked.as_of = Some(self.as_of.clone());
+        let planner = Planner {
+            catalog: self.catalog,
+            state: self.state,
+            asked: &asked,
+        };
+        let mut builder = LogicalPlanBuilder::from(joined_metrics(&planner, plan, &key)?);
+        let mut layer = Vec::new();
+        let mut names: Names = BTreeMap::new();
+        for (name, expr) in columns {
+            let data_type = expr.get_type(builder.schema())?;
+            names.insert(name.clone(), (expr.clone(), data_type));
+        }
+        let today = (self.as_of.day.clone(), DataType::Date32);
+        names.insert(AS_OF.to_owned(), today);
+        for defined in &asked_for {
+            let name = &defined.metric.name;
+            layer.push(planner.value(defined, None, Frame::default())?.alias(seen(name)));
+            names.insert(name.clone(), (bare(&seen(name)), defined.data_type.clone()));
+        }
+        builder = with(builder, layer)?;
+        for tag in tags.iter().filter(|tag| is_needed(tag.name)) {
+            let condition = self.condition(tag.condition, &names)?;
+            builder = with(builder, vec![condition.is_true().alias(seen(tag.name))])?;
+            names.insert(tag.name.to_owned(), (bare(&seen(tag.name)), DataType::Boolean));
+        }
+        let mut layer = Vec::new();
+        if has_stage && is_needed(STAGE) {
+            let mut cases: Option<datafusion::logical_expr::conditional_expressions::CaseBuilder> = None;
+            for stage in &stages {
+                let holds = self.condition(stage.condition, &names)?.is_true();
+                match &mut cases {
+                    Some(cases) => {
+                        cases.when(holds, lit(stage.name));
+                    }
+                    None => cases = Some(when(holds, lit(stage.name))),
+                }
+            }
+            let cases = cases.ok_or_else(|| EngineError::internal("a lifecycle has no stage", &self.entity.name))?;
+            layer.push(cases.end()?.alias(seen(STAGE)));
+        }
+        if is_needed(SEGMENTS) && !segments.is_empty() {
+            let mut holds = Vec::new();
+            for segment in &segments {
+                holds.push(self.condition(segment.condition, &names)?.is_true());
+            }
+            let all = segments.iter().map(|segment| segment.name.to_owned()).collect();
+            layer.push(ScalarUDF::from(SegmentList::new(all)).call(holds).alias(seen(SEGMENTS)));
+        }
+        for department in departments.iter().filter(|one| is_needed(&one.column)) {
+            layer.push(department.state(&names)?.alias(seen(&department.column)));
+        }
+        builder = with(builder, layer)?;
+        let plan = builder.build()?;
+        let mut added = Vec::new();
+        for name in order {
+            let column = seen(&name);
+            let is_there = plan.schema().has_column_with_unqualified_name(&column);
+            if is_there {
+                added.push((name, bare(&column)));
+            }
+        }
+        Ok((plan, added))
+    }
+
+    /// A condition over the relation.
+    fn condition(&self, sql: &SqlText, names: &Names) -> Result<Expr, EngineError> {
+        let same = |name: &str, written: &str, quoted: bool| name == written || !quoted && name.eq_ignore_ascii_case(written);
+        let mut fields: BTreeMap<String, Field> = BTreeMap::new();
+        let parsed = named(sql, |ident| {
+            let found = names
+                .iter()
+                .find(|(name, _)| same(name, &ident.value, ident.quote_style.is_some()));
+            let (name, (_, data_type)) =
+                found.ok_or_else(|| EngineError::internal("a name of a condition is missing", &ident.value))?;
+            fields.insert(name.clone(), Field::new(name, data_type.clone(), true));
+            Ok(name.clone())
+        })?;
+        let schema = DFSchema::try_from(Schema::new(fields.into_values().collect::<Vec<_>>()))?;
+        let expr = self.state.create_logical_expr_from_sql_expr(parsed, &schema)?;
+        let expr = coerced(self.state, expr, &schema)?;
+        replaced(&expr, &|name| Ok(names.get(name).map(|(expr, _)| expr.clone())))
+    }
+
+    /// The departments that hold something of the entity and of which the principal has some grant.
+    fn departments(&self, visible: &Visible<'_>) -> Result<Vec<Department>, EngineError> {
+        let catalog = &self.catalog.snapshot.catalog;
+        let mut found = Vec::new();
+        for source in catalog.project.sources.keys() {
+            let granted = self.catalog.source_tables().any(|grant| grant.table.schema == *source);
+            let Some(schema) = catalog.schemas.get(source).filter(|_| granted) else {
+                continue;
+            };
+            let column = format!("{source}{STATE_SUFFIX}");
+            let mut department = Department {
+                column,
+                is_own: *source == self.entity.table.schema,
+                rows: Vec::new(),
+            };
+            let mut of_entity = department.is_own;
+            for table in schema.tables.iter().filter(|_| !department.is_own) {
+                let name = TableName::new(source, &table.name);
+                let Ok(Some(path)) = catalog.way_to_entity(&self.entity.name, &name) else {
+                    continue;
+                };
+                of_entity = true;
+                let first = path.steps.first().map_or(&self.entity.key, |step| &step.column);
+                let mut used = BTreeSet::from([first.clone()]);
+                let time = self.time_of(&name);
+                used.extend(time.clone());
+                let base = Base {
+                    table: name.clone(),
+                    function: Aggregate::Count,
+                    argument: None,
+                    condition: None,
+                    time,
+                    dimensions: Vec::new(),
+                    balance: None,
+                    path,
+                    used,
+                };
+                if visible.sees_base(&base)? {
+                    department.rows.push(Arc::new(self.rows_of(base)));
+                }
+            }
+            if of_entity {
+                found.push(department);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The column that says when a row of a table is from, where what is declared over the table agrees on one.
+    fn time_of(&self, table: &TableName) -> Option<String> {
+        let project = &self.catalog.snapshot.catalog.project;
+        let metrics = project.metrics.values().filter_map(|metric| metric.base.as_ref());
+        let metrics = metrics
+            .filter(|base| base.table == *table)
+            .filter_map(|base| base.time.as_ref().map(|(time, _)| time));
+        let whole = project.wholes.get(&self.entity.name);
+        let events = whole.into_iter().flat_map(|whole| {
+            let steps = whole.journeys.iter().flat_map(|journey| &journey.steps);
+            steps.chain(&whole.timeline)
+        });
+        let events = events.filter(|event| event.table == *table).map(|event| &event.time);
+        let times: BTreeSet<&String> = metrics.chain(events).collect();
+        match times.len() {
+            1 => times.into_iter().next().cloned(),
+            _ => None,
+        }
+    }
+
+    /// The number of an instance's rows of a table, as a metric.
+    fn rows_of(&self, base: Base) -> Defined {
+        let place = self.entity.key_place.clone();
+        Defined {
+            metric: Metric {
+                name: format!("rows of {}", base.table),
+                label: Label::default(),
+                description: None,
+                owner: None,
+                version: None,
+                unit: None,
+                expr: SqlText {
+                    text: "count(*)".to_owned(),
+                    place: place.clone(),
+                },
+                base: None,
+                frame: Frame::default(),
+                place,
+            },
+            version: String::new(),
+            data_type: DataType::Int64,
+            made_of: MadeOf::default(),
+            kind: Kind::Base(Box::new(base)),
+        }
+    }
+}
+
+impl Department {
+    fn state(&self, names: &Names) -> Result<Expr, EngineError> {
+        if self.is_own {
+            return Ok(lit(PRESENT));
+        }
+        let counts = self.rows.iter().map(|rows| {
+            let found = names.get(&rows.metric.name);
+            let found = found.ok_or_else(|| EngineError::internal("a count of rows is missing", &self.column))?;
+            Ok(found.0.clone().gt(lit(0_i64)))
+        });
+        let counts: Vec<Expr> = counts.collect::<Result<_, EngineError>>()?;
+        Ok(match counts.into_iter().reduce(Expr::or) {
+            Some(any) => when(any.is_true(), lit(PRESENT)).otherwise(lit(NO_RECORD))?,
+            None => lit(DENIED),
+        })
+    }
+}
+
+/// The column of the relation that holds what the view calls `name`.
+fn seen(name: &str) -> String {
+    format!("seen {name}")
+}
+
+/// The relation with more columns.
+fn with(builder: LogicalPlanBuilder, more: Vec<Expr>) -> Result<LogicalPlanBuilder, EngineError> {
+    if more.is_empty() {
+        return Ok(builder);
+    }
+    let columns: Vec<Expr> = builder.schema().columns().into_iter().map(Expr::Column).chain(more).collect();
+    Ok(builder.project(columns)?)
+}
+
+/// The names in a condition, as written.
+fn names_in(sql: &SqlText) -> Result<BTreeSet<String>, EngineError> {
+    let mut names = BTreeSet::new();
+    named(sql, |ident| {
+        names.insert(ident.value.clone());
+        Ok(ident.value.clone())
+    })?;
+    Ok(names)
+}
+
+fn known_name(name: &str, attributes: &BTreeSet<&str>, metrics: &MetricSet) -> Option<String> {
+    let mut all = attributes.iter().copied().chain(metrics.keys().map(String::as_str)).chain([AS_OF]);
+    all.find(|known| known.eq_ignore_ascii_case(name)).map(str::to_owned)
+}
+
+/// The tags all of whose names exist, each after those that it names.
+fn existing_tags<'a>(whole: &'a Whole, can_be_named: &dyn Fn(&str) -> bool) -> Result<Vec<Said<'a>>, EngineError> {
+    let mut open: Vec<Said<'a>> = Vec::new();
+    for tag in &whole.tags {
+        open.push(Said {
+            name: &tag.name,
+            condition: &tag.condition,
+            uses: names_in(&tag.condition)?,
+        });
+    }
+    let mut done: Vec<Said<'a>> = Vec::new();
+    loop {
+        let ready = |tag: &Said<'_>, done: &[Said<'_>]| {
+            let known = |name: &String| {
+                can_be_named(name) || done.iter().any(|other| other.name.eq_ignore_ascii_case(name))
+            };
+            tag.uses.iter().all(known)
+        };
+        let Some(at) = open.iter().position(|tag| ready(tag, &done)) else {
+            return Ok(done);
+        };
+        done.push(open.remove(at));
+    }
+}
