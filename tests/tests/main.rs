@@ -52,3 +52,5 @@ mod slt;
 mod source_failures;
 /// A column of every type, pushed and local (INV-5).
 mod torture;
+/// The customer seen whole.
+mod whole;

@@ -1,7 +1,172 @@
 //! The customer seen whole: metrics, tags, stage, segments and each department's state, against SQL written by hand over a
 //! local copy of the bank (INV-5).
 
+use std::time::{Duration, SystemTime};
+
 use anyhow::{Context, Result, ensure};
+use rusqlite::Connection;
 
 use crate::metrics::bank_metrics::{Metrics, Rows};
 
+/// Days on which the view is asked: the past days of the bank, and one after all of it.
+const DAYS: [(&str, u64); 3] = [("1993-06-30", 8_581), ("1993-12-31", 8_765), ("2026-11-24", 20_781)];
+
+/// What is asked of `unified.customer_360`, in the order of `BY_HAND`.
+const COLUMNS: &str = "client_id, loan_count, loan_amount, bad_loan_amount, card_count, inflow, outflow, net_flow, deposit_balance, \
+    active_customers, standing_orders, round(bad_loan_rate, 9), round(loan_to_deposit, 9), first_activity, last_activity, \
+    borrower, cardholder, vip, standing_order_payer, bad_debt, stage, array_to_string(segments, ','), \
+    accounting_state, credit_state, settlement_state";
+
+/// Each customer's holdings, by the end of the day `?1`, in cents.
+const FACTS: &str = "
+    DROP TABLE IF EXISTS temp.own; DROP TABLE IF EXISTS temp.t; DROP TABLE IF EXISTS temp.l; DROP TABLE IF EXISTS temp.cards;
+    DROP TABLE IF EXISTS temp.o; DROP TABLE IF EXISTS temp.w;
+    CREATE TEMP TABLE own AS SELECT account_id AS a, client_id AS k FROM disp WHERE type = 'OWNER';
+    CREATE TEMP TABLE t AS SELECT k, a, CAST(c0 AS INT) AS id, c2 AS d, c3 AS type, CAST(round(c5 * 100) AS INT) AS amount,
+        CAST(round(c6 * 100) AS INT) AS balance, c7 NOT IN ('UROK', 'SANKC. UROK', 'SLUZBY') AS active
+        FROM trans JOIN own ON CAST(c1 AS INT) = a WHERE c2 <= 'DAY';
+    CREATE INDEX temp.by_t ON t (k, a, d, id);
+    CREATE TEMP TABLE l AS SELECT k, CAST(round(c3 * 100) AS INT) AS amount, c6 AS status
+        FROM loan JOIN own ON CAST(c1 AS INT) = a WHERE c2 <= 'DAY';
+    CREATE INDEX temp.by_l ON l (k);
+    CREATE TEMP TABLE cards AS SELECT client_id AS k FROM card JOIN disp ON CAST(c1 AS INT) = disp_id WHERE c3 <= 'DAY';
+    CREATE INDEX temp.by_cards ON cards (k);
+    CREATE TEMP TABLE o AS SELECT k, CAST(round(c4 * 100) AS INT) AS amount FROM \"order\" JOIN own ON CAST(c1 AS INT) = a;
+    CREATE INDEX temp.by_o ON o (k);
+    CREATE TEMP TABLE w AS SELECT c.client_id AS k,
+        (SELECT count(*) FROM l WHERE l.k = c.client_id) AS loans,
+        (SELECT coalesce(sum(amount), 0) FROM l WHERE l.k = c.client_id) AS lent,
+        (SELECT coalesce(sum(amount), 0) FROM l WHERE l.k = c.client_id AND status IN ('B', 'D')) AS bad,
+        (SELECT count(*) FROM cards WHERE cards.k = c.client_id) AS cards,
+        (SELECT coalesce(sum(amount), 0) FROM t WHERE t.k = c.client_id AND type = 'PRIJEM') AS inflow,
+        (SELECT coalesce(sum(amount), 0) FROM t WHERE t.k = c.client_id AND type IN ('VYDAJ', 'VYBER')) AS outflow,
+        (SELECT sum((SELECT balance FROM t WHERE t.k = own.k AND t.a = own.a ORDER BY d DESC, id DESC LIMIT 1))
+         FROM own WHERE own.k = c.client_id) AS balance,
+        (SELECT count(*) > 0 FROM t WHERE t.k = c.client_id AND active) AS active,
+        (SELECT coalesce(sum(amount), 0) FROM o WHERE o.k = c.client_id) AS orders,
+        (SELECT min(d) FROM t WHERE t.k = c.client_id) AS first,
+        (SELECT max(d) FROM t WHERE t.k = c.client_id AND active) AS last,
+        EXISTS (SELECT 1 FROM t WHERE t.k = c.client_id) OR EXISTS (SELECT 1 FROM o WHERE o.k = c.client_id) AS settled
+        FROM client c";
+
+const BY_HAND: &str = "
+    SELECT CAST(k AS TEXT), loans, MONEY(lent), MONEY(bad), cards, MONEY(inflow), MONEY(outflow), MONEY(inflow - outflow),
+        MONEY(balance), active, MONEY(orders), round(1.0 * bad / lent, 9), round(1.0 * lent / balance, 9), first, last,
+        BOOL(loans > 0), BOOL(cards > 0), BOOL(coalesce(balance >= 6000000, 0)), BOOL(orders > 0), BOOL(bad > 0),
+        CASE WHEN first IS NULL THEN 'prospect'
+             WHEN last IS NULL OR last <= date('DAY', '-180 days') THEN 'churn'
+             WHEN first > date('DAY', '-90 days') THEN 'introduction'
+             WHEN last <= date('DAY', '-60 days') THEN 'dormancy'
+             WHEN loans > 0 OR cards > 0 THEN 'growth' ELSE 'maturity' END,
+        CASE WHEN coalesce(balance >= 6000000, 0) AND loans = 0 AND cards = 0 THEN 'vip_without_credit'
+             WHEN loans > 0 AND cards > 0 AND orders > 0 THEN 'three_products' ELSE '' END,
+        'present', CASE WHEN loans > 0 OR cards > 0 THEN 'present' ELSE 'no_record' END,
+        CASE WHEN settled THEN 'present' ELSE 'no_record' END
+    FROM temp.w";
+
+/// Every customer's row as SQLite gives it over the copy.
+fn by_hand(local: &Connection, day: &str) -> Result<Rows> {
+    local.execute_batch(&FACTS.replace("DAY", day))?;
+    let mut sql = BY_HAND.replace("DAY", day);
+    for call in ["MONEY(", "BOOL("] {
+        sql = written_out(&sql, call);
+    }
+    let mut statement = local.prepare(&sql)?;
+    let count = statement.column_count();
+    let rows = statement.query_map([], |row| {
+        (0..count)
+            .map(|at| {
+                Ok(match row.get_ref(at)? {
+                    rusqlite::types::ValueRef::Null => "NULL".to_owned(),
+                    rusqlite::types::ValueRef::Integer(value) => value.to_string(),
+                    rusqlite::types::ValueRef::Real(value) => value.to_string(),
+                    rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                    rusqlite::types::ValueRef::Blob(_) => "?".to_owned(),
+                })
+            })
+            .collect::<rusqlite::Result<Vec<String>>>()
+    })?;
+    let mut rows = rows.collect::<rusqlite::Result<Rows>>()?;
+    rows.sort();
+    Ok(rows)
+}
+
+/// `MONEY(x)` as a text of two places and `BOOL(x)` as a word; NULL stays.
+fn written_out(sql: &str, call: &str) -> String {
+    let mut done = String::new();
+    let mut rest = sql;
+    while let Some(at) = rest.find(call) {
+        let (before, after) = rest.split_at(at);
+        done.push_str(before);
+        let inner = after.get(call.len()..).unwrap_or_default();
+        let mut depth = 1_usize;
+        let end = inner.find(|letter| {
+            match letter {
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        let (argument, after) = inner.split_at(end.unwrap_or(inner.len()));
+        done.push_str(&if call == "MONEY(" {
+            format!("CASE WHEN ({argument}) IS NULL THEN NULL ELSE printf('%s%d.%02d', CASE WHEN ({argument}) < 0 THEN '-' ELSE '' END, abs({argument}) / 100, abs({argument}) % 100) END")
+        } else {
+            format!("CASE WHEN {argument} THEN 'true' ELSE 'false' END")
+        });
+        rest = after.get(1..).unwrap_or_default();
+    }
+    done + rest
+}
+
+#[tokio::test]
+async fn every_customer_whole_on_three_days() -> Result<()> {
+    for (day, since) in DAYS {
+        let Some(bank) = Metrics::whole(SystemTime::UNIX_EPOCH + Duration::from_secs(since * 86_400)).await? else {
+            return Ok(());
+        };
+        let folder = caliber_testkit::bank().await?.context("the bank")?.project.join("..");
+        let local = crate::bank::local_copy::load(&folder)?;
+        let wanted = by_hand(&local, day)?;
+        let found = bank.ask("olga", &format!("SELECT {COLUMNS} FROM unified.customer_360")).await?;
+        let different: Vec<_> = found
+            .iter()
+            .zip(&wanted)
+            .filter(|(one, other)| !alike(one, other))
+            .take(3)
+            .collect();
+        ensure!(
+            found.len() == wanted.len() && different.is_empty(),
+            "{day}: {} rows, wanted {}; {different:#?}",
+            found.len(),
+            wanted.len()
+        );
+    }
+    Ok(())
+}
+
+/// Equal texts, and ratios equal to nine places.
+fn alike(one: &[String], other: &[String]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| {
+            one == other
+                || match (one.parse::<f64>(), other.parse::<f64>()) {
+                    (Ok(one), Ok(other)) => (one - other).abs() < 2e-9,
+                    _ => false,
+                }
+        })
+}
+
+#[tokio::test]
+async fn one_customer_is_the_keys_and_then_one_statement_for_each_home() -> Result<()> {
+    let Some(bank) = Metrics::whole(SystemTime::now()).await? else {
+        return Ok(());
+    };
+    let asked = |sql: &'static str| bank.received("olga", sql);
+    println!("{:?}", asked("SELECT * FROM unified.customer_360 WHERE client_id = 42").await?);
+    println!("{:?}", asked("SELECT client_id, gender FROM unified.customer_360").await?);
+    println!("{:?}", asked("SELECT count(*) FROM unified.customer_360").await?);
+    let session = Metrics::session(&bank.pushed, "olga")?;
+    println!("{}", session.explain("SELECT * FROM unified.customer_360 WHERE client_id = 42", true).await?);
+    Ok(())
+}

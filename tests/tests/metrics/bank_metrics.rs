@@ -5,9 +5,11 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
-use caliber_engine::{Engine, EngineOptions, Session};
+use caliber_catalog::diagnostic::Diagnostic;
+use caliber_engine::{Clock, Engine, EngineOptions, Session};
 use caliber_tests::engine::{ask, open};
 use futures::TryStreamExt;
 use tempfile::TempDir;
@@ -30,6 +32,24 @@ impl Metrics {
 
     /// The same with a further file of the project.
     pub async fn with(further: &str) -> Result<Option<Self>> {
+        let opened = Self::opened(further, EngineOptions::default().clock).await?;
+        if let Some((_, warnings)) = &opened {
+            ensure!(warnings.is_empty(), "{warnings:?}");
+        }
+        Ok(opened.map(|(bank, _)| bank))
+    }
+
+    /// The bank with all that is declared of its customers, on a day.
+    pub async fn whole(day: SystemTime) -> Result<Option<Self>> {
+        let Some(bank) = caliber_testkit::bank().await? else {
+            return Ok(None);
+        };
+        let whole = fs::read_to_string(bank.project.join("../later/customer-360.yaml"))?;
+        let opened = Self::opened(&whole, Arc::new(move || day)).await?;
+        Ok(opened.map(|(bank, _)| bank))
+    }
+
+    async fn opened(further: &str, clock: Clock) -> Result<Option<(Self, Vec<Diagnostic>)>> {
         let Some(bank) = caliber_testkit::bank().await? else {
             return Ok(None);
         };
@@ -49,18 +69,19 @@ impl Metrics {
         let engine = |pushdown: bool| {
             let options = EngineOptions {
                 pushdown,
+                clock: Arc::clone(&clock),
                 ..EngineOptions::default()
             };
             open(folder.path(), &variables, options)
         };
         let (pushed, warnings) = engine(true).await?;
-        ensure!(warnings.is_empty(), "{warnings:?}");
         let (local, _) = engine(false).await?;
-        Ok(Some(Self {
+        let bank = Self {
             pushed,
             local,
             _folder: folder,
-        }))
+        };
+        Ok(Some((bank, warnings)))
     }
 
     pub fn session(engine: &Arc<Engine>, user: &str) -> Result<Session> {
