@@ -157,16 +157,69 @@ fn alike(one: &[String], other: &[String]) -> bool {
         })
 }
 
+/// A statement, and for each source the most statements and rows.
+type Most = (&'static str, &'static [(&'static str, u64, u64)]);
+
 #[tokio::test]
-async fn one_customer_is_the_keys_and_then_one_statement_for_each_home() -> Result<()> {
+async fn one_customer_is_its_keys_and_one_statement_for_each_home() -> Result<()> {
     let Some(bank) = Metrics::whole(SystemTime::now()).await? else {
         return Ok(());
     };
-    let asked = |sql: &'static str| bank.received("olga", sql);
-    println!("{:?}", asked("SELECT * FROM unified.customer_360 WHERE client_id = 42").await?);
-    println!("{:?}", asked("SELECT client_id, gender FROM unified.customer_360").await?);
-    println!("{:?}", asked("SELECT count(*) FROM unified.customer_360").await?);
-    let session = Metrics::session(&bank.pushed, "olga")?;
-    println!("{}", session.explain("SELECT * FROM unified.customer_360 WHERE client_id = 42", true).await?);
+    let cases: &[Most] = &[
+        // Keys: the customer with its district, the accounts, the cards' holders. Homes: trans, order; loan, card.
+        (
+            "SELECT * FROM unified.customer_360 WHERE client_id = 42",
+            &[("accounting", 3, 3), ("credit", 2, 2), ("settlement", 2, 2)],
+        ),
+        (
+            "SELECT client_id, gender FROM unified.customer_360",
+            &[("accounting", 1, 5369)],
+        ),
+        ("SELECT count(*) FROM unified.customer_360", &[("accounting", 1, 1)]),
+        (
+            "SELECT client_id, card_count FROM unified.customer_360 WHERE client_id = 42",
+            &[("accounting", 2, 2), ("credit", 1, 1)],
+        ),
+        (
+            "SELECT client_id, stage FROM unified.customer_360 WHERE client_id = 42",
+            &[("accounting", 3, 3), ("credit", 2, 2), ("settlement", 1, 1)],
+        ),
+        // Keys travel from what is found of the customers.
+        (
+            "SELECT client_id, loan_count FROM unified.customer_360 WHERE region = 'Prague' AND gender = 'F'",
+            &[("accounting", 2, 4869), ("credit", 1, 682)],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (sql, most) in cases {
+        let found = bank.received("olga", sql).await?;
+        let within = found.iter().all(|(source, statements, rows)| {
+            let most = most.iter().find(|(name, ..)| name == source);
+            most.is_some_and(|(_, statements_most, rows_most)| statements <= statements_most && rows <= rows_most)
+        });
+        if !within {
+            wrong.push(format!("{sql}: {found:?}, at most {most:?}"));
+            println!("{}", Metrics::session(&bank.pushed, "olga")?.explain(sql, true).await?);
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_branch_sees_its_own_customers_whole_and_nothing_of_others() -> Result<()> {
+    let Some(bank) = Metrics::whole(SystemTime::now()).await? else {
+        return Ok(());
+    };
+    let all = format!("SELECT {COLUMNS} FROM unified.customer_360");
+    let own = bank.ask("petr", &all).await?;
+    let auditors = bank.ask("olga", &format!("{all} WHERE district_id = 1")).await?;
+    ensure!(own.len() == 663, "{} customers", own.len());
+    ensure!(own == auditors, "a branch's customers are not the auditor's of its district");
+    // The credit desk sees no customers; who is not known sees nothing.
+    for user in ["karl", "nobody"] {
+        let said = bank.refused(user, "SELECT * FROM unified.customer_360").await?;
+        ensure!(said.starts_with("SQL0"), "{user}: {said}");
+    }
     Ok(())
 }

@@ -373,6 +373,9 @@ impl RemotePlan {
     fn joined_estimate(&self, right: &Self, kind: JoinKind, pairs: &[(usize, usize)], on: &Remote) -> Estimate {
         let (left, other) = (&self.estimate, &right.estimate);
         let mut rows = left.rows * other.rows;
+        // Several columns together have no more values than there are rows.
+        let most = left.rows.max(other.rows);
+        let (mut all, mut largest) = (1.0_f64, 1.0_f64);
         for (l, r) in pairs {
             let distinct = |estimate: &Estimate, at: usize| estimate.distinct.get(at).copied().unwrap_or(10.0);
             // The values of a column that references a key are among the key's.
@@ -383,8 +386,10 @@ impl RemotePlan {
             } else {
                 distinct(left, *l).max(distinct(other, *r))
             };
-            rows /= values.max(1.0);
+            all *= values.max(1.0);
+            largest = largest.max(values);
         }
+        rows /= all.min(most).max(largest);
         if pairs.is_empty() && !matches!(on, Remote::Value(_)) {
             rows *= 0.33;
         }

@@ -4,11 +4,13 @@
 //! once and facts of every home at once. Never: multiplies a row: every relation that is joined has one row for each key.
 
 use caliber_catalog::grant::KeyStep;
+use caliber_catalog::metric::Frame;
 use caliber_catalog::project::HoldingRule;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 
 use crate::EngineError;
+use crate::metrics::asked::Leaf;
 use crate::metrics::branch::{Facts, HELD, Planner, branches, partial};
 use crate::metrics::carry::{mean, metric};
 use crate::metrics::definition::Base;
@@ -43,21 +45,36 @@ struct Held {
 /// `plan` with a column `metric(i)` for each leaf. `key` is the entity's key in `plan`.
 pub(super) fn joined_metrics(planner: &Planner<'_>, plan: LogicalPlan, key: &Expr) -> Result<LogicalPlan, EngineError> {
     let mut groups: Vec<Held> = Vec::new();
+    let mut all: Vec<(Vec<usize>, &Leaf)> = Vec::new();
     for places in branches(planner.asked)? {
-        let first = places.first().and_then(|at| Some((*at, planner.asked.leaves.get(*at)?)));
-        let (at, leaf) = first.ok_or_else(|| EngineError::internal("a branch is empty", &"no leaf"))?;
+        let first = places.first().and_then(|at| planner.asked.leaves.get(*at));
+        let leaf = first.ok_or_else(|| EngineError::internal("a branch is empty", &"no leaf"))?;
+        all.push((places, leaf));
+    }
+    // Branches that have a row for all that is held first: others of their table stand beside them.
+    all.sort_by_key(|(places, _)| !is_of_all(planner, places));
+    for (places, leaf) in all {
         let base = leaf.base()?;
-        let facts = match &base.balance {
-            Some(balance) => planner.balance(at, leaf, balance)?,
-            None => planner.flows(&places)?,
+        let facts = match (&base.balance, places.first()) {
+            (Some(balance), Some(at)) => planner.balance(*at, leaf, balance)?,
+            _ => planner.flows(&places)?,
         };
         let way = way_of(planner, base);
         let is_alone = matches!(base.function, Aggregate::CountDistinct | Aggregate::ApproxDistinct);
         let fitting = groups
             .iter_mut()
             .find(|group| !is_alone && !group.is_alone && !group.way.steps.is_empty() && group.way == way);
+        let beside = |known: &Facts| {
+            let first = known.leaves.first().and_then(|at| planner.asked.leaves.get(*at));
+            let other = first.and_then(|leaf| leaf.base().ok());
+            let same = other.is_some_and(|other| other.table == base.table && other.time == base.time);
+            same && is_of_all(planner, &known.leaves)
+        };
         match fitting {
-            Some(group) => group.facts.push(facts),
+            Some(group) => match group.facts.iter_mut().find(|known| beside(known)) {
+                Some(known) => put_beside(known, facts)?,
+                None => group.facts.push(facts),
+            },
             None => groups.push(Held {
                 way,
                 facts: vec![facts],
@@ -80,6 +97,42 @@ pub(super) fn joined_metrics(planner: &Planner<'_>, plan: LogicalPlan, key: &Exp
             .project(columns)?;
     }
     Ok(builder.build()?)
+}
+
+/// Whether a branch has a row for everything of its table that is held: some metric of it counts every row.
+fn is_of_all(planner: &Planner<'_>, places: &[usize]) -> bool {
+    let leaves = places.iter().filter_map(|at| planner.asked.leaves.get(*at));
+    let mut plain = leaves.filter(|leaf| leaf.frame == Frame::default() && leaf.filter.is_none());
+    plain.any(|leaf| {
+        leaf.base()
+            .is_ok_and(|base| base.condition.is_none() && base.balance.is_none() && base.function == Aggregate::Count)
+    })
+}
+
+/// Facts of the same table beside others that have a row for each of theirs.
+fn put_beside(known: &mut Facts, more: Facts) -> Result<(), EngineError> {
+    const ALL: &str = "all";
+    const MORE: &str = "more";
+    let names = |facts: &Facts| -> Vec<String> {
+        let fields = facts.plan.schema().fields().iter();
+        fields.map(|field| field.name().clone()).collect()
+    };
+    let mut columns: Vec<Expr> = names(known).iter().map(|name| of(ALL, name).alias(name)).collect();
+    let further = names(&more);
+    columns.extend(
+        further
+            .iter()
+            .filter(|name| *name != HELD)
+            .map(|name| of(MORE, name).alias(name)),
+    );
+    let right = LogicalPlanBuilder::from(more.plan).alias(MORE)?.build()?;
+    known.plan = LogicalPlanBuilder::from(known.plan.clone())
+        .alias(ALL)?
+        .join_on(right, JoinType::Left, [of(ALL, HELD).eq(of(MORE, HELD))])?
+        .project(columns)?
+        .build()?;
+    known.leaves.extend(more.leaves);
+    Ok(())
 }
 
 /// The steps that are left after those that facts take where they are, but for the last, which enters the entity's table.

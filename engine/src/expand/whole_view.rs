@@ -23,7 +23,7 @@ use super::instance_metrics::joined_metrics;
 use super::segment_list::SegmentList;
 use super::view_cells::ViewCells;
 use crate::EngineError;
-use crate::metrics::asked::{AsOf, Asked};
+use crate::metrics::asked::{AsOf, Asked, Leaf};
 use crate::metrics::branch::Planner;
 use crate::metrics::definition::{Base, Defined, Kind, MetricSet};
 use crate::metrics::meaning::MadeOf;
@@ -159,8 +159,15 @@ impl WholeView<'_> {
         let key = columns.first().map(|(_, key)| key.clone());
         let key = key.ok_or_else(|| EngineError::internal("a view has no key", &self.entity.name))?;
         let view = MetricView::beside(self.entity, plan.clone(), known);
-        let measures = asked_for.iter().map(|defined| (Arc::clone(defined), None)).collect();
-        let mut asked = Asked::new(&view, vec![bare(&self.entity.key)], Vec::new(), measures)?;
+        let ask = |asked_for: &[Arc<Defined>]| {
+            let measures = asked_for.iter().map(|defined| (Arc::clone(defined), None)).collect();
+            Asked::new(&view, vec![bare(&self.entity.key)], Vec::new(), measures)
+        };
+        let mut asked = ask(&asked_for)?;
+        let beside = self.beside_balances(&asked)?;
+        if !beside.is_empty() {
+            asked = ask(&[asked_for.clone(), beside].concat())?;
+        }
         asked.as_of = Some(self.as_of.clone());
         let planner = Planner {
             catalog: self.catalog,
@@ -311,6 +318,32 @@ impl WholeView<'_> {
             1 => times.into_iter().next().cloned(),
             _ => None,
         }
+    }
+
+    /// The number of rows of every table of which both balances and other metrics are asked: a row of it for all that is
+    /// held, beside which a balance stands in the same statement.
+    fn beside_balances(&self, asked: &Asked<'_>) -> Result<Vec<Arc<Defined>>, EngineError> {
+        let mut beside: Vec<Arc<Defined>> = Vec::new();
+        let bases = asked.leaves.iter().map(Leaf::base).collect::<Result<Vec<_>, _>>()?;
+        for balance in bases.iter().filter(|base| base.balance.is_some()) {
+            let same = |base: &&&Base| base.table == balance.table && base.time == balance.time && base.balance.is_none();
+            let known = beside.iter().any(|rows| matches!(&rows.kind, Kind::Base(rows) if rows.table == balance.table));
+            let Some(other) = bases.iter().find(same).filter(|_| !known) else {
+                continue;
+            };
+            beside.push(Arc::new(self.rows_of(Base {
+                table: other.table.clone(),
+                function: Aggregate::Count,
+                argument: None,
+                condition: None,
+                time: other.time.clone(),
+                dimensions: Vec::new(),
+                balance: None,
+                path: other.path.clone(),
+                used: BTreeSet::new(),
+            })));
+        }
+        Ok(beside)
     }
 
     /// The number of an instance's rows of a table, as a metric.

@@ -6,19 +6,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use caliber_catalog::diagnostic::Code;
 use caliber_catalog::grant::KeyStep;
 use caliber_catalog::metric::Frame;
 use caliber_catalog::name::TableName;
 use caliber_catalog::project::HoldingRule;
 use datafusion::catalog::default_table_source::provider_as_source;
-use datafusion::common::{JoinType, TableReference};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, JoinType, TableReference};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, cast};
 
 use super::asked::{Asked, Leaf, Over, over};
-use super::calendar::{Calendar, Grain};
+use super::calendar::{Calendar, Grain, days};
 use super::definition::Base;
 use super::metric_sql::Aggregate;
 use super::metric_view::METRIC_TIME;
@@ -113,6 +114,33 @@ fn stands_alone(base: &Base) -> bool {
         || (base.function == Aggregate::CountEntity && shared)
 }
 
+/// Comparisons of `metric_time` with a day as comparisons of the column with the day's first instant or the next day's:
+/// what a source can do with an index.
+fn by_instants(expr: &Expr, time: &str, unit: TimeUnit) -> Result<Expr, EngineError> {
+    let is_time = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == METRIC_TIME);
+    let instant = |day: Expr| cast(day, DataType::Timestamp(unit, None));
+    let done = expr.clone().transform_down(|part| {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &part else {
+            return Ok(Transformed::no(part));
+        };
+        let is_day = !right.any_column_refs() && right.get_type(&DFSchema::empty())? == DataType::Date32;
+        if !is_time(left) || !is_day {
+            return Ok(Transformed::no(part));
+        }
+        let (column, day) = (of(HOME, time), right.as_ref().clone());
+        let next = || instant(date(right.as_ref().clone() + days(1)));
+        let compared = match op {
+            Operator::LtEq => column.lt(next()),
+            Operator::Lt => column.lt(instant(day)),
+            Operator::GtEq => column.gt_eq(instant(day)),
+            Operator::Gt => column.gt_eq(next()),
+            _ => return Ok(Transformed::no(part)),
+        };
+        Ok(Transformed::new(compared, true, TreeNodeRecursion::Jump))
+    })?;
+    Ok(done.data)
+}
+
 impl Planner<'_> {
     /// What a column of a governed table is like.
     pub fn column_type(&self, table: &TableName, column: &str) -> Result<DataType, EngineError> {
@@ -170,6 +198,11 @@ impl Planner<'_> {
 
     /// An expression of the query over time and dimensions, over the home.
     pub fn asked_at_home(&self, expr: &Expr, base: &Base) -> Result<Expr, EngineError> {
+        let time = base.time.as_deref().unwrap_or_default();
+        let expr = match self.column_type(&base.table, time) {
+            Ok(DataType::Timestamp(unit, None)) if unit != TimeUnit::Nanosecond => &by_instants(expr, time, unit)?,
+            _ => expr,
+        };
         replaced(expr, &|name| {
             if name == METRIC_TIME {
                 return self.day_at_home(base).map(Some);
