@@ -151,8 +151,8 @@ impl Engine {
         let (catalog, resolved) = CatalogSnapshot::resolve(Arc::clone(&project), schemas.clone());
         findings.extend(resolved);
         let snapshot = OpenSnapshot {
+            tables: tables_of(&catalog),
             catalog: Arc::new(catalog),
-            tables: tables_of(&schemas),
             sources,
             metrics: MetricSets::new(),
         };
@@ -326,14 +326,23 @@ fn source_finding(source: &Source, error: &ConnectorError, is_error: bool) -> Di
         .help("its tables are absent until it can be described; check its options and that it runs")
 }
 
-fn tables_of(schemas: &BTreeMap<String, Arc<SourceSchema>>) -> BTreeMap<TableName, Arc<RemoteTable>> {
-    schemas
-        .iter()
-        .flat_map(|(source, schema)| {
-            schema
-                .tables
-                .iter()
-                .map(move |table| (TableName::new(source, &table.name), Arc::new(table.clone())))
-        })
-        .collect()
+/// Every table as it was described. A column that the project says references another table, and of which its source
+/// knows nothing more, is taken to have as many values as one that the source itself says so of (`absorb::estimate`).
+fn tables_of(catalog: &CatalogSnapshot) -> BTreeMap<TableName, Arc<RemoteTable>> {
+    let mut tables = BTreeMap::new();
+    for (source, schema) in &catalog.schemas {
+        for table in &schema.tables {
+            let name = TableName::new(source, &table.name);
+            let mut table = table.clone();
+            let declared = catalog.references(&name);
+            let values = table.rows_estimate.map(|rows| (rows / 10).max(1));
+            for column in &mut table.columns {
+                if declared.contains_key(&column.name) {
+                    column.distinct_estimate = column.distinct_estimate.or(values);
+                }
+            }
+            tables.insert(name, Arc::new(table));
+        }
+    }
+    tables
 }
