@@ -128,7 +128,9 @@ async fn every_customer_whole_on_three_days() -> Result<()> {
         let folder = caliber_testkit::bank().await?.context("the bank")?.project.join("..");
         let local = crate::bank::local_copy::load(&folder)?;
         let wanted = by_hand(&local, day)?;
-        let found = bank.ask("olga", &format!("SELECT {COLUMNS} FROM unified.customer_360")).await?;
+        let found = bank
+            .ask("olga", &format!("SELECT {COLUMNS} FROM unified.customer_360"))
+            .await?;
         let different: Vec<_> = found
             .iter()
             .zip(&wanted)
@@ -207,6 +209,115 @@ async fn one_customer_is_its_keys_and_one_statement_for_each_home() -> Result<()
 }
 
 #[tokio::test]
+async fn every_customer_whole_as_of_a_date() -> Result<()> {
+    let Some(bank) = Metrics::whole(SystemTime::now()).await? else {
+        return Ok(());
+    };
+    let folder = caliber_testkit::bank().await?.context("the bank")?.project.join("..");
+    let local = crate::bank::local_copy::load(&folder)?;
+    for day in ["1993-06-30", "1993-12-31"] {
+        let mut wanted = by_hand(&local, day)?;
+        for row in &mut wanted {
+            // Standing orders have no time: nobody knows of a past day's, nor whether they were all that was known.
+            let (orders, payer, segments, state) = (10, 18, 21, 24);
+            for (at, value) in [(orders, "NULL"), (payer, "false")] {
+                value.clone_into(&mut row[at]);
+            }
+            if row[segments] == "three_products" {
+                row[segments].clear();
+            }
+            if row[13] == "NULL" {
+                "no_record".clone_into(&mut row[state]);
+            }
+        }
+        wanted.sort();
+        let view = format!("SELECT {COLUMNS} FROM customer_360(DATE '{day}')");
+        let found = bank.ask("olga", &view).await?;
+        let different = found.iter().zip(&wanted).find(|(one, other)| !alike(one, other));
+        ensure!(
+            found.len() == wanted.len() && different.is_none(),
+            "{day}: {} rows, {different:#?}",
+            found.len()
+        );
+    }
+    // The same by a parameter, by an alias, and beside another date; two dates are two statements of each home.
+    let moved = "SELECT count(*) FROM customer_360(DATE '1993-06-30') AS a JOIN unified.customer_360('1993-12-31') AS b \
+                 ON a.client_id = b.client_id WHERE a.stage <> b.stage";
+    ensure!(
+        bank.ask("olga", moved).await? == [["849"]],
+        "{:?}",
+        bank.ask("olga", moved).await?
+    );
+    let named = "SELECT count(*) FROM customer_360(DATE '1993-06-30') WHERE customer_360.stage = 'prospect'";
+    ensure!(bank.ask("olga", named).await? == [["4815"]]);
+    for (sql, said) in [
+        (
+            "SELECT * FROM customer_360(DATE '1993-02-30')",
+            "SQL015: this is no day of the calendar",
+        ),
+        (
+            "SELECT * FROM customer_360(current_date)",
+            "SQL015: this view takes a date that is written out",
+        ),
+        (
+            "SELECT * FROM customer_metrics(DATE '1993-06-30')",
+            "SQL002: table function `customer_metrics` is not allowed",
+        ),
+        (
+            "SELECT * FROM accounting.client_360(DATE '1993-06-30')",
+            "SQL010: table `accounting.client_360` not found",
+        ),
+        (
+            "SELECT * FROM unified.\"customer_360@1993-06-30\"",
+            "SQL010: table `unified.customer_360@1993-06-30` not found",
+        ),
+    ] {
+        let found = bank.refused("olga", sql).await?;
+        ensure!(found == said, "{sql}: {found}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_declaration_that_cannot_be_computed_is_refused_on_load() -> Result<()> {
+    let cases = [
+        (
+            "tags: { customer: { x: loan_cont > 0 } }",
+            "PRJ022: `customer` has no attribute, metric or tag `loan_cont`",
+        ),
+        (
+            "tags: { customer: { x: loan_count } }",
+            "PRJ022: this condition is neither true nor false",
+        ),
+        ("tags: { customer: { x: y, y: x } }", "PRJ022: a tag depends on itself"),
+        (
+            "segments: { customer: { x: { where: as_of > DATE '2020-01-01' } } }",
+            "PRJ022: `customer` has no attribute, metric or tag `as_of`",
+        ),
+        (
+            "lifecycles: { customer: { stages: { x: sum(loan_count) > 1 } } }",
+            "PRJ022: an aggregate of many rows cannot stand here",
+        ),
+        (
+            "journeys: { customer: { j: { steps: { x: { table: credit.loan, time: amount } } } } }",
+            "PRJ022: `amount` is neither a date nor a time",
+        ),
+        (
+            "timelines: { customer: { x: { table: accounting.district, time: A2 } } }",
+            "PRJ022: nothing ties `accounting.district` to `customer`",
+        ),
+    ];
+    for (further, said) in cases {
+        match Metrics::with(further).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) => anyhow::bail!("{further} was taken"),
+            Err(error) => ensure!(format!("{error:#}").contains(said), "{further}: {error:#}"),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_branch_sees_its_own_customers_whole_and_nothing_of_others() -> Result<()> {
     let Some(bank) = Metrics::whole(SystemTime::now()).await? else {
         return Ok(());
@@ -215,7 +326,10 @@ async fn a_branch_sees_its_own_customers_whole_and_nothing_of_others() -> Result
     let own = bank.ask("petr", &all).await?;
     let auditors = bank.ask("olga", &format!("{all} WHERE district_id = 1")).await?;
     ensure!(own.len() == 663, "{} customers", own.len());
-    ensure!(own == auditors, "a branch's customers are not the auditor's of its district");
+    ensure!(
+        own == auditors,
+        "a branch's customers are not the auditor's of its district"
+    );
     // The credit desk sees no customers; who is not known sees nothing.
     for user in ["karl", "nobody"] {
         let said = bank.refused(user, "SELECT * FROM unified.customer_360").await?;

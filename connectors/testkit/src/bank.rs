@@ -54,6 +54,8 @@ async fn load(folder: &Path) -> Result<Bank> {
         .run("credit", &script(folder, "credit.sql.gz")?)
         .await
         .context("credit.sql.gz")?;
+    // Else what the server says of its tables is of some moment of the load.
+    mariadb.run("credit", "ANALYZE TABLE loan, card").await?;
     let accounting_db = postgres.scratch().join("accounting.db");
     let accounting = rusqlite::Connection::open(&accounting_db)?;
     accounting

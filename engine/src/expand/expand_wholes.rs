@@ -48,13 +48,17 @@ impl TableProvider for WholeTable {
 }
 
 /// The plan with every whole view expanded.
-pub(crate) fn expand_wholes(plan: LogicalPlan, catalog: &GovernedCatalog) -> std::result::Result<LogicalPlan, EngineError> {
+pub(crate) fn expand_wholes(
+    plan: LogicalPlan,
+    catalog: &GovernedCatalog,
+) -> std::result::Result<LogicalPlan, EngineError> {
     let mut wanted: BTreeSet<String> = outputs(&plan);
     let mut concerned = false;
     plan.apply_with_subqueries(|node| {
         match node {
             LogicalPlan::TableScan(scan) => {
-                concerned |= source_as_provider(&scan.source).is_ok_and(|provider| provider.downcast_ref::<WholeTable>().is_some());
+                concerned |= source_as_provider(&scan.source)
+                    .is_ok_and(|provider| provider.downcast_ref::<WholeTable>().is_some());
             }
             LogicalPlan::Subquery(subquery) => wanted.extend(outputs(&subquery.subquery)),
             LogicalPlan::Union(union) => union.inputs.iter().for_each(|input| wanted.extend(outputs(input))),
@@ -98,7 +102,9 @@ pub(crate) fn expand_wholes(plan: LogicalPlan, catalog: &GovernedCatalog) -> std
             };
             columns.push(column.alias_qualified(qualifier.cloned(), field.name()));
         }
-        let plan = LogicalPlanBuilder::from(view.plan().clone()).project(columns)?.build()?;
+        let plan = LogicalPlanBuilder::from(view.plan().clone())
+            .project(columns)?
+            .build()?;
         Ok(Transformed::yes(plan))
     })?;
     Ok(expanded.data)
@@ -106,5 +112,9 @@ pub(crate) fn expand_wholes(plan: LogicalPlan, catalog: &GovernedCatalog) -> std
 
 /// The names of a relation's columns.
 fn outputs(plan: &LogicalPlan) -> BTreeSet<String> {
-    plan.schema().fields().iter().map(|field| field.name().clone()).collect()
+    plan.schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect()
 }

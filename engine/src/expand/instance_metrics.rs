@@ -173,7 +173,11 @@ fn each_instance(planner: &Planner<'_>, group: Held) -> Result<LogicalPlan, Engi
         });
     }
     let builder = builder.ok_or_else(|| EngineError::internal("a branch is empty", &"no facts"))?;
-    let checked = |value: Expr| counted.iter().fold(value, |value, counted: &Counted| counted.checked(value));
+    let checked = |value: Expr| {
+        counted
+            .iter()
+            .fold(value, |value, counted: &Counted| counted.checked(value))
+    };
     let mut columns = vec![key.alias(KEY)];
     let mut calls = Vec::new();
     let mut outputs = vec![bare(KEY)];
@@ -185,12 +189,9 @@ fn each_instance(planner: &Planner<'_>, group: Held) -> Result<LogicalPlan, Engi
         let base = leaf.base()?;
         let data_type = leaf.defined.data_type.clone();
         let (value, count) = (partial(at, "value"), partial(at, "count"));
-        let shared = share.as_ref().filter(|_| {
-            matches!(
-                base.function,
-                Aggregate::Sum | Aggregate::Count | Aggregate::Average
-            )
-        });
+        let shared = share
+            .as_ref()
+            .filter(|_| matches!(base.function, Aggregate::Sum | Aggregate::Count | Aggregate::Average));
         let part = |name: &str| {
             let part = checked(of(alias, name));
             match shared {
@@ -257,10 +258,7 @@ fn holdings(
         let rule = held.filter(|(bridge, _)| *bridge == at).map(|(_, rule)| rule);
         let is_one = is_enforced(&planner.catalog.snapshot, &step.table, &step.key);
         let entered = entered(planner, step, &name(at))?;
-        let keys = [
-            of(&name(at), &step.key).alias(HELD),
-            of(&name(at), next).alias(KEY),
-        ];
+        let keys = [of(&name(at), &step.key).alias(HELD), of(&name(at), next).alias(KEY)];
         let alias = format!("step {at}");
         let rows = match rule {
             Some(HoldingRule::FullToEach) => entered.project(keys)?.distinct()?,
@@ -276,7 +274,9 @@ fn holdings(
                     aggregate(planner.state, "count", one(), false)?.alias(ROWS),
                     aggregate(planner.state, "sum", own, false)?.alias(OWN_ROWS),
                 ];
-                let rows = entered.join_on(others, JoinType::Inner, [equal])?.aggregate(keys, calls)?;
+                let rows = entered
+                    .join_on(others, JoinType::Inner, [equal])?
+                    .aggregate(keys, calls)?;
                 if rule == Some(HoldingRule::EqualShare) {
                     share = Some(float(of(HOLDINGS, ROWS)) / float(of(HOLDINGS, OWN_ROWS)));
                     columns.push(of(&alias, ROWS).alias(ROWS));

@@ -66,6 +66,61 @@ struct Said<'a> {
     uses: BTreeSet<String>,
 }
 
+/// What exists of a whole view for its principal, beside key and attributes.
+struct Existing<'a> {
+    metrics: MetricSet,
+    /// Each after those that it names.
+    tags: Vec<Said<'a>>,
+    /// None where one of them is not known: it would make those after it unknown.
+    stages: Vec<Said<'a>>,
+    segments: Vec<Said<'a>>,
+    departments: Vec<Department>,
+}
+
+impl Existing<'_> {
+    /// The names of its columns, in order.
+    fn columns(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.metrics.keys().cloned().collect();
+        names.extend(self.tags.iter().map(|tag| tag.name.to_owned()));
+        names.extend((!self.stages.is_empty()).then(|| STAGE.to_owned()));
+        names.extend((!self.segments.is_empty()).then(|| SEGMENTS.to_owned()));
+        names.extend(self.departments.iter().map(|one| one.column.clone()));
+        names
+    }
+
+    /// What is wanted of it, and all that is computed from.
+    fn needed(&self, wanted: Option<&BTreeSet<String>>) -> Needed {
+        let all = self.columns().into_iter();
+        let mut needed = Needed(match wanted {
+            Some(wanted) => all.filter(|name| wanted.contains(name)).collect(),
+            None => all.collect(),
+        });
+        let uses =
+            |said: &[Said<'_>]| -> Vec<String> { said.iter().flat_map(|one| one.uses.iter().cloned()).collect() };
+        if needed.has(STAGE) {
+            needed.0.extend(uses(&self.stages));
+        }
+        if needed.has(SEGMENTS) {
+            needed.0.extend(uses(&self.segments));
+        }
+        for tag in self.tags.iter().rev() {
+            if needed.has(tag.name) {
+                needed.0.extend(tag.uses.iter().cloned());
+            }
+        }
+        needed
+    }
+}
+
+/// Names of columns, as somebody wrote them.
+struct Needed(BTreeSet<String>);
+
+impl Needed {
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|one| one.eq_ignore_ascii_case(name))
+    }
+}
+
 impl WholeView<'_> {
     /// The relation with all that is wanted joined to it, and the columns.
     pub fn more(
@@ -74,6 +129,37 @@ impl WholeView<'_> {
         columns: &[(String, Expr)],
         cells: &ViewCells<'_>,
     ) -> Result<(LogicalPlan, Vec<(String, Expr)>), EngineError> {
+        let none = Whole::default();
+        let wholes = &self.catalog.snapshot.catalog.project.wholes;
+        let whole = wholes.get(&self.entity.name).unwrap_or(&none);
+        let existing = self.existing(whole, columns, cells)?;
+        let needed = existing.needed(self.wanted);
+        let mut names: Names = BTreeMap::new();
+        for (name, expr) in columns {
+            let data_type = expr.get_type(plan.schema())?;
+            names.insert(name.clone(), (expr.clone(), data_type));
+        }
+        names.insert(AS_OF.to_owned(), (self.as_of.day.clone(), DataType::Date32));
+        let key = columns.first().map(|(_, key)| key.clone());
+        let key = key.ok_or_else(|| EngineError::internal("a view has no key", &self.entity.name))?;
+        let builder = self.with_metrics(plan, &key, &existing, &needed, &mut names)?;
+        let plan = self.with_conditions(builder, &existing, &needed, names)?;
+        let is_there = |name: &String| plan.schema().has_column_with_unqualified_name(&seen(name));
+        let there = existing.columns().into_iter().filter(is_there);
+        let added = there.map(|name| {
+            let column = bare(&seen(&name));
+            (name, column)
+        });
+        let added = added.collect();
+        Ok((plan, added))
+    }
+
+    fn existing<'w>(
+        &self,
+        whole: &'w Whole,
+        columns: &[(String, Expr)],
+        cells: &ViewCells<'_>,
+    ) -> Result<Existing<'w>, EngineError> {
         let snapshot = &self.catalog.snapshot;
         let lookup = |table: &TableName| self.catalog.enforcement(table);
         let none = MetricSet::new();
@@ -84,80 +170,54 @@ impl WholeView<'_> {
             lookup: &lookup,
         };
         let metrics = visible.metrics()?;
-        let empty = Whole::default();
-        let whole = snapshot.catalog.project.wholes.get(&self.entity.name).unwrap_or(&empty);
         let attributes: BTreeSet<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
         let can_be_named = |name: &str| known_name(name, &attributes, &metrics).is_some_and(|name| !cells.masks(&name));
         let tags = existing_tags(whole, &can_be_named)?;
-        let says = |condition: &SqlText| -> Result<Option<BTreeSet<String>>, EngineError> {
-            let uses = names_in(condition)?;
-            let exists = |name: &String| {
-                let tag = tags.iter().any(|tag| tag.name.eq_ignore_ascii_case(name)) && !cells.masks(name);
-                tag || can_be_named(name)
-            };
-            Ok(uses.iter().all(exists).then_some(uses))
+        let exists = |name: &String| {
+            let tag = tags.iter().any(|tag| tag.name.eq_ignore_ascii_case(name)) && !cells.masks(name);
+            tag || can_be_named(name)
         };
-        let departments = self.departments(&visible)?;
-        let mut order: Vec<String> = metrics.keys().cloned().collect();
-        order.extend(tags.iter().map(|tag| tag.name.to_owned()));
         let mut stages = Vec::new();
         for stage in &whole.stages {
-            if let Some(uses) = says(&stage.condition)? {
-                stages.push(Said {
-                    name: &stage.name,
-                    condition: &stage.condition,
-                    uses,
-                });
-            }
+            stages.extend(said(&stage.name, &stage.condition, &exists)?);
         }
-        // A stage that is not known makes those after it unknown.
-        let has_stage = !whole.stages.is_empty() && stages.len() == whole.stages.len();
+        if stages.len() < whole.stages.len() {
+            stages.clear();
+        }
         let mut segments = Vec::new();
         for segment in &whole.segments {
-            if let Some(uses) = says(&segment.condition)? {
-                segments.push(Said {
-                    name: &segment.name,
-                    condition: &segment.condition,
-                    uses,
-                });
-            }
+            segments.extend(said(&segment.name, &segment.condition, &exists)?);
         }
-        order.extend(has_stage.then(|| STAGE.to_owned()));
-        order.extend((!segments.is_empty()).then(|| SEGMENTS.to_owned()));
-        order.extend(departments.iter().map(|one| one.column.clone()));
+        let departments = self.departments(&visible)?;
+        Ok(Existing {
+            metrics,
+            tags,
+            stages,
+            segments,
+            departments,
+        })
+    }
 
-        // What is wanted, and all that it is computed from.
-        let mut needed: BTreeSet<String> = match self.wanted {
-            Some(wanted) => order.iter().filter(|name| wanted.contains(*name)).cloned().collect(),
-            None => order.iter().cloned().collect(),
-        };
-        if has_stage && needed.contains(STAGE) {
-            needed.extend(stages.iter().flat_map(|stage| stage.uses.iter().cloned()));
-        }
-        if needed.contains(SEGMENTS) {
-            needed.extend(segments.iter().flat_map(|segment| segment.uses.iter().cloned()));
-        }
-        for tag in tags.iter().rev() {
-            if needed.iter().any(|name| name.eq_ignore_ascii_case(tag.name)) {
-                needed.extend(tag.uses.iter().cloned());
-            }
-        }
-        let is_needed = |name: &str| needed.iter().any(|one| one.eq_ignore_ascii_case(name));
-
-        // The metrics, and the counts of each department's rows.
-        let mut asked_for: Vec<Arc<Defined>> = Vec::new();
-        let mut known = metrics.clone();
-        for (name, defined) in &metrics {
-            if is_needed(name) {
-                asked_for.push(Arc::clone(defined));
-            }
-        }
-        for rows in departments.iter().filter(|one| is_needed(&one.column)).flat_map(|one| &one.rows) {
+    /// The relation with the metrics that are needed, and the counts of each department's rows; `names` learns them.
+    fn with_metrics(
+        &self,
+        plan: LogicalPlan,
+        key: &Expr,
+        existing: &Existing<'_>,
+        needed: &Needed,
+        names: &mut Names,
+    ) -> Result<LogicalPlanBuilder, EngineError> {
+        let mut known = existing.metrics.clone();
+        let mut asked_for: Vec<Arc<Defined>> = known
+            .values()
+            .filter(|one| needed.has(&one.metric.name))
+            .cloned()
+            .collect();
+        let departments = existing.departments.iter().filter(|one| needed.has(&one.column));
+        for rows in departments.flat_map(|one| &one.rows) {
             asked_for.push(Arc::clone(rows));
             known.insert(rows.metric.name.clone(), Arc::clone(rows));
         }
-        let key = columns.first().map(|(_, key)| key.clone());
-        let key = key.ok_or_else(|| EngineError::internal("a view has no key", &self.entity.name))?;
         let view = MetricView::beside(self.entity, plan.clone(), known);
         let ask = |asked_for: &[Arc<Defined>]| {
             let measures = asked_for.iter().map(|defined| (Arc::clone(defined), None)).collect();
@@ -174,68 +234,60 @@ impl WholeView<'_> {
             state: self.state,
             asked: &asked,
         };
-        let mut builder = LogicalPlanBuilder::from(joined_metrics(&planner, plan, &key)?);
+        let builder = LogicalPlanBuilder::from(joined_metrics(&planner, plan, key)?);
         let mut layer = Vec::new();
-        let mut names: Names = BTreeMap::new();
-        for (name, expr) in columns {
-            let data_type = expr.get_type(builder.schema())?;
-            names.insert(name.clone(), (expr.clone(), data_type));
-        }
-        let today = (self.as_of.day.clone(), DataType::Date32);
-        names.insert(AS_OF.to_owned(), today);
         for defined in &asked_for {
             let name = &defined.metric.name;
             layer.push(planner.value(defined, None, Frame::default())?.alias(seen(name)));
             names.insert(name.clone(), (bare(&seen(name)), defined.data_type.clone()));
         }
-        builder = with(builder, layer)?;
-        for tag in tags.iter().filter(|tag| is_needed(tag.name)) {
+        with(builder, layer)
+    }
+
+    /// The relation with the tags, the stage, the segments and the states that are needed.
+    fn with_conditions(
+        &self,
+        mut builder: LogicalPlanBuilder,
+        existing: &Existing<'_>,
+        needed: &Needed,
+        mut names: Names,
+    ) -> Result<LogicalPlan, EngineError> {
+        for tag in existing.tags.iter().filter(|tag| needed.has(tag.name)) {
             let condition = self.condition(tag.condition, &names)?;
             builder = with(builder, vec![condition.is_true().alias(seen(tag.name))])?;
             names.insert(tag.name.to_owned(), (bare(&seen(tag.name)), DataType::Boolean));
         }
         let mut layer = Vec::new();
-        if has_stage && is_needed(STAGE) {
-            let mut cases: Option<datafusion::logical_expr::conditional_expressions::CaseBuilder> = None;
-            for stage in &stages {
-                let holds = self.condition(stage.condition, &names)?.is_true();
-                match &mut cases {
-                    Some(cases) => {
-                        cases.when(holds, lit(stage.name));
-                    }
-                    None => cases = Some(when(holds, lit(stage.name))),
-                }
+        let mut stages = existing.stages.iter().filter(|_| needed.has(STAGE));
+        if let Some(first) = stages.next() {
+            let mut cases = when(self.condition(first.condition, &names)?.is_true(), lit(first.name));
+            for stage in stages {
+                cases.when(self.condition(stage.condition, &names)?.is_true(), lit(stage.name));
             }
-            let cases = cases.ok_or_else(|| EngineError::internal("a lifecycle has no stage", &self.entity.name))?;
             layer.push(cases.end()?.alias(seen(STAGE)));
         }
-        if is_needed(SEGMENTS) && !segments.is_empty() {
+        if needed.has(SEGMENTS) && !existing.segments.is_empty() {
             let mut holds = Vec::new();
-            for segment in &segments {
+            for segment in &existing.segments {
                 holds.push(self.condition(segment.condition, &names)?.is_true());
             }
-            let all = segments.iter().map(|segment| segment.name.to_owned()).collect();
+            let all = existing
+                .segments
+                .iter()
+                .map(|segment| segment.name.to_owned())
+                .collect();
             layer.push(ScalarUDF::from(SegmentList::new(all)).call(holds).alias(seen(SEGMENTS)));
         }
-        for department in departments.iter().filter(|one| is_needed(&one.column)) {
+        for department in existing.departments.iter().filter(|one| needed.has(&one.column)) {
             layer.push(department.state(&names)?.alias(seen(&department.column)));
         }
-        builder = with(builder, layer)?;
-        let plan = builder.build()?;
-        let mut added = Vec::new();
-        for name in order {
-            let column = seen(&name);
-            let is_there = plan.schema().has_column_with_unqualified_name(&column);
-            if is_there {
-                added.push((name, bare(&column)));
-            }
-        }
-        Ok((plan, added))
+        Ok(with(builder, layer)?.build()?)
     }
 
     /// A condition over the relation.
     fn condition(&self, sql: &SqlText, names: &Names) -> Result<Expr, EngineError> {
-        let same = |name: &str, written: &str, quoted: bool| name == written || !quoted && name.eq_ignore_ascii_case(written);
+        let same =
+            |name: &str, written: &str, quoted: bool| name == written || !quoted && name.eq_ignore_ascii_case(written);
         let mut fields: BTreeMap<String, Field> = BTreeMap::new();
         let parsed = named(sql, |ident| {
             let found = names
@@ -326,8 +378,11 @@ impl WholeView<'_> {
         let mut beside: Vec<Arc<Defined>> = Vec::new();
         let bases = asked.leaves.iter().map(Leaf::base).collect::<Result<Vec<_>, _>>()?;
         for balance in bases.iter().filter(|base| base.balance.is_some()) {
-            let same = |base: &&&Base| base.table == balance.table && base.time == balance.time && base.balance.is_none();
-            let known = beside.iter().any(|rows| matches!(&rows.kind, Kind::Base(rows) if rows.table == balance.table));
+            let same =
+                |base: &&&Base| base.table == balance.table && base.time == balance.time && base.balance.is_none();
+            let known = beside
+                .iter()
+                .any(|rows| matches!(&rows.kind, Kind::Base(rows) if rows.table == balance.table));
             let Some(other) = bases.iter().find(same).filter(|_| !known) else {
                 continue;
             };
@@ -401,7 +456,13 @@ fn with(builder: LogicalPlanBuilder, more: Vec<Expr>) -> Result<LogicalPlanBuild
     if more.is_empty() {
         return Ok(builder);
     }
-    let columns: Vec<Expr> = builder.schema().columns().into_iter().map(Expr::Column).chain(more).collect();
+    let columns: Vec<Expr> = builder
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .chain(more)
+        .collect();
     Ok(builder.project(columns)?)
 }
 
@@ -415,8 +476,22 @@ fn names_in(sql: &SqlText) -> Result<BTreeSet<String>, EngineError> {
     Ok(names)
 }
 
+/// A condition all of whose names exist.
+fn said<'a>(
+    name: &'a str,
+    condition: &'a SqlText,
+    exists: &dyn Fn(&String) -> bool,
+) -> Result<Option<Said<'a>>, EngineError> {
+    let uses = names_in(condition)?;
+    Ok(uses.iter().all(exists).then_some(Said { name, condition, uses }))
+}
+
 fn known_name(name: &str, attributes: &BTreeSet<&str>, metrics: &MetricSet) -> Option<String> {
-    let mut all = attributes.iter().copied().chain(metrics.keys().map(String::as_str)).chain([AS_OF]);
+    let mut all = attributes
+        .iter()
+        .copied()
+        .chain(metrics.keys().map(String::as_str))
+        .chain([AS_OF]);
     all.find(|known| known.eq_ignore_ascii_case(name)).map(str::to_owned)
 }
 
@@ -433,9 +508,8 @@ fn existing_tags<'a>(whole: &'a Whole, can_be_named: &dyn Fn(&str) -> bool) -> R
     let mut done: Vec<Said<'a>> = Vec::new();
     loop {
         let ready = |tag: &Said<'_>, done: &[Said<'_>]| {
-            let known = |name: &String| {
-                can_be_named(name) || done.iter().any(|other| other.name.eq_ignore_ascii_case(name))
-            };
+            let known =
+                |name: &String| can_be_named(name) || done.iter().any(|other| other.name.eq_ignore_ascii_case(name));
             tag.uses.iter().all(known)
         };
         let Some(at) = open.iter().position(|tag| ready(tag, &done)) else {

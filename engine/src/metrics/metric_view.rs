@@ -66,10 +66,7 @@ pub(crate) struct ViewParts<'a> {
 }
 
 /// The view; `None` where the principal sees no metric of the entity.
-pub(crate) fn metric_view(
-    parts: &ViewParts<'_>,
-    lookup: Lookup<'_>,
-) -> Result<Option<MetricView>, EngineError> {
+pub(crate) fn metric_view(parts: &ViewParts<'_>, lookup: Lookup<'_>) -> Result<Option<MetricView>, EngineError> {
     let customers = parts.customers.schema();
     let granted = |name: &str| {
         let listed = |columns: &Vec<String>| columns.iter().any(|column| column == name);

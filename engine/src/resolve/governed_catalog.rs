@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use arrow::compute::kernels::cast_utils::Parser;
-use arrow::datatypes::{Date32Type, SchemaRef};
+use arrow::datatypes::{DataType, Date32Type, Field, SchemaRef};
 use async_trait::async_trait;
+use caliber_catalog::date::Date;
 use caliber_catalog::grant::{TableGrant, ViewGrant};
 use caliber_catalog::name::TableName;
 use caliber_catalog::principal::Principal;
@@ -17,7 +18,8 @@ use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, 
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::lit;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, lit};
 use parking_lot::Mutex;
 
 use super::system_tables::{SYSTEM_SCHEMAS, system_table, system_tables};
@@ -33,6 +35,7 @@ use crate::metrics::asked::AsOf;
 use crate::metrics::expand_measures::MetricViewTable;
 use crate::metrics::metric_view::{MetricView, ViewParts, metric_view};
 use crate::run::audit::AuditSink;
+use crate::statement::dated_view::{ViewDate, view_and_date};
 
 /// The schema of the entities' views.
 pub(crate) const UNIFIED: &str = "unified";
@@ -156,19 +159,36 @@ impl GovernedCatalog {
         name: &str,
         wanted: Option<&BTreeSet<String>>,
     ) -> std::result::Result<Option<EntityView>, EngineError> {
+        let (name, date) = view_and_date(name);
         let found = self.entities().find(|(view, _)| view == name);
         let Some(((_, entity), grant)) = found.zip(self.view_grant(name)) else {
             return Ok(None);
         };
-        let today = Date32Type::parse(&self.standing.today().to_string());
+        let literal = |day: Date| lit(ScalarValue::Date32(Date32Type::parse(&day.to_string())));
+        let today = self.standing.today();
+        let as_of = match date {
+            None => AsOf {
+                day: literal(today),
+                is_present: None,
+            },
+            Some(ViewDate::Day(day)) => AsOf {
+                day: literal(day),
+                is_present: (day < today).then(|| lit(false)),
+            },
+            Some(ViewDate::Parameter(name)) => {
+                let field = Arc::new(Field::new(&name, DataType::Date32, true));
+                let day = Expr::Placeholder(Placeholder::new_with_field(name, Some(field)));
+                AsOf {
+                    is_present: Some(day.clone().gt_eq(literal(today))),
+                    day,
+                }
+            }
+        };
         let whole = WholeView {
             catalog: self,
             state: &self.state,
             entity,
-            as_of: AsOf {
-                day: lit(ScalarValue::Date32(today)),
-                is_present: None,
-            },
+            as_of,
             wanted,
         };
         let shown = ViewAsker {
@@ -189,6 +209,8 @@ impl GovernedCatalog {
 
     /// The columns of a view of `unified`.
     pub fn whole_schema(&self, name: &str) -> std::result::Result<Option<SchemaRef>, EngineError> {
+        // It is the same as of any date.
+        let (name, _) = view_and_date(name);
         if let Some(known) = self.wholes.lock().get(name) {
             return Ok(known.clone());
         }

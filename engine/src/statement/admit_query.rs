@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::dated_view::is_dated_view;
 use super::query_text::{QueryText, with_help};
 use crate::EngineError;
 
@@ -335,8 +336,8 @@ impl Visitor for Admission<'_> {
             } => {
                 self.table_name(name)?;
                 self.alias(alias.as_ref())?;
-                if args.is_some() {
-                    let help = "`unnest` is the only function that may stand in FROM";
+                if args.as_ref().is_some_and(|args| !is_dated_view(name, args)) {
+                    let help = "`unnest` may stand in FROM, and a view of an entity as of a date: `customer_360(DATE '2025-12-31')`";
                     return self.refuse(span, &format!("table function `{name}`"), help);
                 }
                 self.never(

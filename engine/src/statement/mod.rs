@@ -13,6 +13,7 @@
 mod admit_query;
 mod bound_text;
 pub(crate) mod bounded_allocation;
+pub(crate) mod dated_view;
 mod dialect;
 mod functions;
 mod name_outputs;

@@ -7,14 +7,17 @@ use std::rc::Rc;
 
 use caliber_catalog::diagnostic::Code;
 use datafusion::sql::sqlparser::ast::{
-    Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableAlias, TableFactor, TableWithJoins,
+    Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, TableAlias, TableFactor, TableFunctionArgs,
+    TableWithJoins,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use super::dated_view::dated_name;
 use super::name_scope::{Found, Names, Relation, Scope, keep};
 use super::query_text::with_help;
 use super::resolve_identifiers::{Resolved, Resolver};
 use super::resolve_tables::resolve_table;
+use crate::resolve::governed_catalog::UNIFIED;
 
 /// Scans of a query once its CTEs are written out where they are used, at most: `WITH b AS (… a, a), c AS (… b, b)`
 /// doubles with each line.
@@ -42,6 +45,12 @@ impl Resolver<'_> {
 
     fn table_factor<'p>(&mut self, factor: &mut TableFactor, scope: &mut Scope<'p>) -> Resolved {
         match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args: args @ Some(_),
+                ..
+            } => self.dated_view(name, alias, args, scope),
             TableFactor::Table { name, alias, .. } => self.table(name, alias.as_mut(), scope),
             TableFactor::Derived { subquery, alias, .. } => {
                 let columns = self.query(subquery, scope.parent)?;
@@ -123,6 +132,36 @@ impl Resolver<'_> {
             columns,
         };
         push_relation(alias, relation, scope);
+        Ok(())
+    }
+
+    /// A view as of a date: another view's name, under an alias that keeps the one it was called by.
+    fn dated_view(
+        &mut self,
+        name: &mut ObjectName,
+        alias: &mut Option<TableAlias>,
+        args: &mut Option<TableFunctionArgs>,
+        scope: &mut Scope<'_>,
+    ) -> Resolved {
+        let span = name_span(name);
+        let table = resolve_table(self.text, name, self.names)?;
+        let Some(given) = args.take().filter(|_| table.schema == UNIFIED) else {
+            let message = format!("`{}` takes no arguments", table.table);
+            let error = self.text.error(Code::SQL015, span, message);
+            return Err(with_help(error, "name it alone"));
+        };
+        let dated = dated_name(self.text, span, &table.table, &given)?;
+        self.count_scans(1, span)?;
+        let columns = self.names.columns(&table.schema, &table.table);
+        let alias = alias.get_or_insert_with(|| TableAlias {
+            explicit: true,
+            name: Ident::with_quote_and_span('"', span, table.table.as_str()),
+            columns: Vec::new(),
+            at: None,
+        });
+        *name = qualified(&[table.schema.clone(), dated], span);
+        self.used.insert(table);
+        push_aliased(Some(alias), columns.map_or_else(Names::unknown, Names::new), scope);
         Ok(())
     }
 
