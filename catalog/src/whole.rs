@@ -33,6 +33,16 @@ pub struct Whole {
     pub timeline: Vec<Event>,
 }
 
+impl Whole {
+    /// The columns that it adds to `unified.<entity>_360`.
+    pub fn columns(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.tags.iter().map(|tag| tag.name.clone()).collect();
+        names.extend((!self.stages.is_empty()).then(|| STAGE.to_owned()));
+        names.extend((!self.segments.is_empty()).then(|| SEGMENTS.to_owned()));
+        names
+    }
+}
+
 /// `tags.ENTITY.NAME` or `segments.ENTITY.NAME`: which instances are in it.
 #[derive(Clone, Debug)]
 pub struct Class {

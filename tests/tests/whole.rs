@@ -4,6 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use caliber_engine::EngineOptions;
+use caliber_tests::engine::{ask, principal};
 use rusqlite::Connection;
 
 use crate::metrics::bank_metrics::{Metrics, Rows};
@@ -314,6 +316,95 @@ async fn a_declaration_that_cannot_be_computed_is_refused_on_load() -> Result<()
             Err(error) => ensure!(format!("{error:#}").contains(said), "{further}: {error:#}"),
         }
     }
+    Ok(())
+}
+
+/// Three more roles: one sees tags without what they are computed from, one a masked attribute, one no settlement.
+const ROLES: &str = "
+policies:
+  tellers see who is a VIP:
+    roles: [teller]
+    tables: [\"*\"]
+    columns: { unified.customer_360: [client_id, vip, settlement_state] }
+  trainees do not see the region:
+    roles: [trainee]
+    tables: [\"*\"]
+    masks: { unified.customer_360.region: \"'-'\" }
+  collectors see accounting and loans, and of settlement nothing that leads to a customer:
+    roles: [collector]
+    tables: [\"unified.*\", \"accounting.*\", \"credit.loan\", settlement.trans]
+    columns: { settlement.trans: [amount] }
+tags:
+  customer:
+    vip: deposit_balance >= 60000
+    of_prague: region = 'Prague'
+    borrower: loan_count > 0
+    cardholder: card_count > 0
+";
+
+#[tokio::test]
+async fn what_a_policy_hides_of_the_view_is_not_computed_back() -> Result<()> {
+    // No user has these roles, of which the project warns.
+    let Some((bank, _)) = Metrics::opened(ROLES, EngineOptions::default().clock).await? else {
+        return Ok(());
+    };
+    let columns = |role: &str| {
+        let session = bank.pushed.session(principal(&[role], &[]));
+        let listed = session.listing().tables.into_iter();
+        let view = listed.filter(|table| table.name.to_string() == "unified.customer_360");
+        let names = view.flat_map(|view| {
+            view.schema
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect::<Vec<_>>()
+        });
+        names.collect::<Vec<_>>()
+    };
+    ensure!(
+        columns("teller") == ["client_id", "vip", "settlement_state"],
+        "{:?}",
+        columns("teller")
+    );
+    let trainee = columns("trainee");
+    ensure!(
+        trainee.contains(&"region".to_owned()) && trainee.contains(&"vip".to_owned()),
+        "{trainee:?}"
+    );
+    ensure!(
+        !trainee.contains(&"of_prague".to_owned()),
+        "a tag tells what a mask hides: {trainee:?}"
+    );
+    let collector = columns("collector");
+    for (name, there) in [
+        ("loan_count", true),
+        ("borrower", true),
+        ("card_count", false),
+        ("cardholder", false),
+        ("deposit_balance", false),
+        ("vip", false),
+        ("credit_state", true),
+        ("settlement_state", true),
+    ] {
+        ensure!(collector.contains(&name.to_owned()) == there, "{name}: {collector:?}");
+    }
+    let session = bank.pushed.session(principal(&["collector"], &[]));
+    let states = "SELECT settlement_state, credit_state, count(*) FROM unified.customer_360 GROUP BY 1, 2 ORDER BY 3";
+    let found = ask(&session, states).await?;
+    ensure!(
+        found == [["denied", "present", "682"], ["denied", "no_record", "4687"]],
+        "{found:?}"
+    );
+    let session = bank.pushed.session(principal(&["teller"], &[]));
+    let vips = ask(&session, "SELECT count(*) FROM unified.customer_360 WHERE vip").await?;
+    ensure!(
+        vips == bank
+            .ask(
+                "olga",
+                "SELECT count(*) FROM unified.customer_360 WHERE deposit_balance >= 60000"
+            )
+            .await?
+    );
     Ok(())
 }
 

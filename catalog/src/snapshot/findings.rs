@@ -10,6 +10,7 @@ use crate::name::{ColumnName, TableName};
 use crate::policy::{Ambiguity, Pattern, Reach};
 use crate::project::{Entity, Policy, TableMeaning};
 use crate::source_schema::RemoteTable;
+use crate::whole::{STATE_SUFFIX, Whole};
 
 /// All findings, in the order of files and places.
 pub(super) fn find(snapshot: &CatalogSnapshot) -> Vec<Diagnostic> {
@@ -239,7 +240,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Reports a column that a view of `unified` does not have. Of other tables nothing.
-    fn view_column(&mut self, view: &TableName, column: &str, place: &Place) {
+    fn view_column(&mut self, view: &TableName, column: &str, is_mask: bool, place: &Place) {
         let entity = crate::name::entity_of_view(&view.table);
         let Some(entity) = entity
             .filter(|_| view.schema == "unified")
@@ -250,9 +251,19 @@ impl<'a> Finder<'a> {
         let mut names: Vec<&str> = std::iter::once(entity.key.as_str())
             .chain(entity.attributes.iter().map(|attribute| attribute.name.as_str()))
             .collect();
-        if view.table.ends_with("_metrics") {
-            names.extend(self.snapshot.project.metrics.keys().map(String::as_str));
+        let project = &self.snapshot.project;
+        let mut computed: Vec<String> = project.metrics.keys().cloned().collect();
+        if !view.table.ends_with("_metrics") {
+            computed.extend(project.wholes.get(&entity.name).map(Whole::columns).unwrap_or_default());
+            computed.extend(project.sources.keys().map(|source| format!("{source}{STATE_SUFFIX}")));
         }
+        if is_mask && computed.iter().any(|name| name == column) {
+            let finding = Diagnostic::error(Code::PRJ013, format!("`{column}` of `{view}` cannot be masked"));
+            let help = "mask what it is computed from, or leave it out of the policy's `columns` of the view";
+            self.add(finding.at(place.clone()).help(help));
+            return;
+        }
+        names.extend(computed.iter().map(String::as_str));
         if names.contains(&column) {
             return;
         }
@@ -268,7 +279,7 @@ impl<'a> Finder<'a> {
         for (name, (columns, place)) in &policy.columns {
             self.idle(policy, name, place);
             for (column, place) in columns {
-                self.view_column(name, column, place);
+                self.view_column(name, column, false, place);
             }
             let Some(table) = self.table(name, Code::PRJ013, place) else {
                 continue;
@@ -300,7 +311,8 @@ impl<'a> Finder<'a> {
                 let help = "mask the entity's view or the tables, or leave the column out of `columns`";
                 self.add(Diagnostic::error(Code::PRJ017, message).at(place.clone()).help(help));
             }
-            self.view_column(&name.table, &name.column, &place);
+            let is_mask = !name.table.table.ends_with("_metrics");
+            self.view_column(&name.table, &name.column, is_mask, &place);
             if let Some(table) = self.table(&name.table, Code::PRJ013, &place) {
                 self.column(&name.table, table, &name.column, Code::PRJ013, &place);
             }

@@ -4,6 +4,7 @@
 //! `expand_wholes` with what a statement reads alone). Never: reads raw tables; a view runs as its caller on every base table.
 
 pub(crate) mod check_wholes;
+mod department_state;
 pub(crate) mod entity_view;
 pub(crate) mod expand_wholes;
 mod instance_metrics;

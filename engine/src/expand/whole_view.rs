@@ -1,41 +1,35 @@
 //! `unified.<entity>_360` whole: beside key and attributes every metric of one instance, its tags, stage and segments, and
 //! what each department knows of it.
 //!
-//! Owns: which of these exist for a principal, their columns, how they hang on the entity's key. Never: a metric's facts
-//! (`metrics`), what policy shows of a column (`view_cells`).
+//! Owns: which of these exist for a principal, and their columns. Never: a metric's facts (`metrics`), what policy shows of a
+//! column (`view_cells`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use caliber_catalog::grant::SqlText;
-use caliber_catalog::metric::{Frame, Metric};
+use caliber_catalog::metric::Frame;
 use caliber_catalog::name::TableName;
-use caliber_catalog::project::{Entity, Label};
-use caliber_catalog::whole::{AS_OF, SEGMENTS, STAGE, STATE_SUFFIX, Whole};
+use caliber_catalog::project::Entity;
+use caliber_catalog::whole::{AS_OF, SEGMENTS, STAGE, Whole};
 use datafusion::common::DFSchema;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit, when};
 
 use super::check_wholes::named;
+use super::department_state::Department;
 use super::entity_view::coerced;
 use super::instance_metrics::joined_metrics;
 use super::segment_list::SegmentList;
 use super::view_cells::ViewCells;
 use crate::EngineError;
-use crate::metrics::asked::{AsOf, Asked, Leaf};
+use crate::metrics::asked::{AsOf, Asked};
 use crate::metrics::branch::Planner;
-use crate::metrics::definition::{Base, Defined, Kind, MetricSet};
-use crate::metrics::meaning::MadeOf;
-use crate::metrics::metric_sql::Aggregate;
+use crate::metrics::definition::{Defined, MetricSet};
 use crate::metrics::metric_view::{MetricView, Visible};
 use crate::metrics::plan_parts::{bare, replaced};
 use crate::resolve::governed_catalog::GovernedCatalog;
-
-/// What a department knows of an instance.
-const PRESENT: &str = "present";
-const NO_RECORD: &str = "no_record";
-const DENIED: &str = "denied";
 
 /// A whole view of one entity, as of a day.
 pub(crate) struct WholeView<'a> {
@@ -48,16 +42,7 @@ pub(crate) struct WholeView<'a> {
 }
 
 /// What can be named in a condition: what it is over the relation, and its type.
-type Names = BTreeMap<String, (Expr, DataType)>;
-
-/// What is known of one department.
-struct Department {
-    column: String,
-    /// Whether the entity's own table is there: it knows every instance.
-    is_own: bool,
-    /// The metrics that count its rows; none where all of it is hidden.
-    rows: Vec<Arc<Defined>>,
-}
+pub(crate) type Names = BTreeMap<String, (Expr, DataType)>;
 
 /// A tag, segment or stage, with what its condition names.
 struct Said<'a> {
@@ -302,147 +287,6 @@ impl WholeView<'_> {
         let expr = self.state.create_logical_expr_from_sql_expr(parsed, &schema)?;
         let expr = coerced(self.state, expr, &schema)?;
         replaced(&expr, &|name| Ok(names.get(name).map(|(expr, _)| expr.clone())))
-    }
-
-    /// The departments that hold something of the entity and of which the principal has some grant.
-    fn departments(&self, visible: &Visible<'_>) -> Result<Vec<Department>, EngineError> {
-        let catalog = &self.catalog.snapshot.catalog;
-        let mut found = Vec::new();
-        for source in catalog.project.sources.keys() {
-            let granted = self.catalog.source_tables().any(|grant| grant.table.schema == *source);
-            let Some(schema) = catalog.schemas.get(source).filter(|_| granted) else {
-                continue;
-            };
-            let column = format!("{source}{STATE_SUFFIX}");
-            let mut department = Department {
-                column,
-                is_own: *source == self.entity.table.schema,
-                rows: Vec::new(),
-            };
-            let mut of_entity = department.is_own;
-            for table in schema.tables.iter().filter(|_| !department.is_own) {
-                let name = TableName::new(source, &table.name);
-                let Ok(Some(path)) = catalog.way_to_entity(&self.entity.name, &name) else {
-                    continue;
-                };
-                of_entity = true;
-                let first = path.steps.first().map_or(&self.entity.key, |step| &step.column);
-                let mut used = BTreeSet::from([first.clone()]);
-                let time = self.time_of(&name);
-                used.extend(time.clone());
-                let base = Base {
-                    table: name.clone(),
-                    function: Aggregate::Count,
-                    argument: None,
-                    condition: None,
-                    time,
-                    dimensions: Vec::new(),
-                    balance: None,
-                    path,
-                    used,
-                };
-                if visible.sees_base(&base)? {
-                    department.rows.push(Arc::new(self.rows_of(base)));
-                }
-            }
-            if of_entity {
-                found.push(department);
-            }
-        }
-        Ok(found)
-    }
-
-    /// The column that says when a row of a table is from, where what is declared over the table agrees on one.
-    fn time_of(&self, table: &TableName) -> Option<String> {
-        let project = &self.catalog.snapshot.catalog.project;
-        let metrics = project.metrics.values().filter_map(|metric| metric.base.as_ref());
-        let metrics = metrics
-            .filter(|base| base.table == *table)
-            .filter_map(|base| base.time.as_ref().map(|(time, _)| time));
-        let whole = project.wholes.get(&self.entity.name);
-        let events = whole.into_iter().flat_map(|whole| {
-            let steps = whole.journeys.iter().flat_map(|journey| &journey.steps);
-            steps.chain(&whole.timeline)
-        });
-        let events = events.filter(|event| event.table == *table).map(|event| &event.time);
-        let times: BTreeSet<&String> = metrics.chain(events).collect();
-        match times.len() {
-            1 => times.into_iter().next().cloned(),
-            _ => None,
-        }
-    }
-
-    /// The number of rows of every table of which both balances and other metrics are asked: a row of it for all that is
-    /// held, beside which a balance stands in the same statement.
-    fn beside_balances(&self, asked: &Asked<'_>) -> Result<Vec<Arc<Defined>>, EngineError> {
-        let mut beside: Vec<Arc<Defined>> = Vec::new();
-        let bases = asked.leaves.iter().map(Leaf::base).collect::<Result<Vec<_>, _>>()?;
-        for balance in bases.iter().filter(|base| base.balance.is_some()) {
-            let same =
-                |base: &&&Base| base.table == balance.table && base.time == balance.time && base.balance.is_none();
-            let known = beside
-                .iter()
-                .any(|rows| matches!(&rows.kind, Kind::Base(rows) if rows.table == balance.table));
-            let Some(other) = bases.iter().find(same).filter(|_| !known) else {
-                continue;
-            };
-            beside.push(Arc::new(self.rows_of(Base {
-                table: other.table.clone(),
-                function: Aggregate::Count,
-                argument: None,
-                condition: None,
-                time: other.time.clone(),
-                dimensions: Vec::new(),
-                balance: None,
-                path: other.path.clone(),
-                used: BTreeSet::new(),
-            })));
-        }
-        Ok(beside)
-    }
-
-    /// The number of an instance's rows of a table, as a metric.
-    fn rows_of(&self, base: Base) -> Defined {
-        let place = self.entity.key_place.clone();
-        Defined {
-            metric: Metric {
-                name: format!("rows of {}", base.table),
-                label: Label::default(),
-                description: None,
-                owner: None,
-                version: None,
-                unit: None,
-                expr: SqlText {
-                    text: "count(*)".to_owned(),
-                    place: place.clone(),
-                },
-                base: None,
-                frame: Frame::default(),
-                place,
-            },
-            version: String::new(),
-            data_type: DataType::Int64,
-            made_of: MadeOf::default(),
-            kind: Kind::Base(Box::new(base)),
-        }
-    }
-}
-
-impl Department {
-    fn state(&self, names: &Names) -> Result<Expr, EngineError> {
-        if self.is_own {
-            return Ok(lit(PRESENT));
-        }
-        let counts = self.rows.iter().map(|rows| {
-            let found = names.get(&rows.metric.name);
-            let found = found.ok_or_else(|| EngineError::internal("a count of rows is missing", &self.column))?;
-            Ok(found.0.clone().gt(lit(0_i64)))
-        });
-        let counts: Vec<Expr> = counts.collect::<Result<_, EngineError>>()?;
-        Ok(match counts.into_iter().reduce(Expr::or) {
-            Some(any) => when(any.is_true(), lit(PRESENT)).otherwise(lit(NO_RECORD))?,
-            None => lit(DENIED),
-        })
     }
 }
 

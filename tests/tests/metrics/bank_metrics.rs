@@ -49,7 +49,8 @@ impl Metrics {
         Ok(opened.map(|(bank, _)| bank))
     }
 
-    async fn opened(further: &str, clock: Clock) -> Result<Option<(Self, Vec<Diagnostic>)>> {
+    /// The bank with a further file and a clock, and what the project warns of.
+    pub async fn opened(further: &str, clock: Clock) -> Result<Option<(Self, Vec<Diagnostic>)>> {
         let Some(bank) = caliber_testkit::bank().await? else {
             return Ok(None);
         };
