@@ -250,9 +250,9 @@ impl Files {
         if let Some((state, known)) = self.columns.lock().get(&spec.name)
             && state == files
         {
-            return Ok(known == columns);
+            return Ok(same_columns(known, columns));
         }
-        Ok(self.describe(spec, files).await?.columns == columns)
+        Ok(same_columns(&self.describe(spec, files).await?.columns, columns))
     }
 
     async fn introspect_now(&self) -> Result<SourceSchema, ConnectorError> {
@@ -288,6 +288,15 @@ impl Files {
         }
         Ok((spec.clone(), files))
     }
+}
+
+/// Whether these are the same columns, whatever is guessed of their values.
+fn same_columns(known: &[RemoteColumn], columns: &[RemoteColumn]) -> bool {
+    let plain = |column: &RemoteColumn| RemoteColumn {
+        distinct_estimate: None,
+        ..column.clone()
+    };
+    known.iter().map(plain).eq(columns.iter().map(plain))
 }
 
 #[async_trait]
