@@ -295,8 +295,6 @@ fn names(shape: Shape, source: &str) -> Vec<(String, String)> {
 /// A table as a principal sees it, its rows in the order of their keys.
 #[derive(Clone, Debug)]
 pub struct Visible {
-    /// The source whose role sees it.
-    pub role: &'static str,
     pub schema: String,
     pub table: String,
     pub columns: Vec<(String, DataType)>,
@@ -324,13 +322,14 @@ impl Visible {
     }
 }
 
-/// Everything that the shape's role of `source` sees at a share.
-pub fn visible(data: &Data, shape: Shape, share: i64, source: &'static str) -> Vec<Visible> {
+/// Everything that the shape's role of `source` sees at a share, beside the principal's other roles.
+pub fn visible(data: &Data, shape: Shape, share: i64, source: &'static str, roles: &[&str]) -> Vec<Visible> {
     let sees = Sees {
         data,
         shape,
         share,
         source,
+        roles,
     };
     let mut tables: Vec<Visible> = names(shape, source)
         .iter()
@@ -347,6 +346,8 @@ pub(super) struct Sees<'a> {
     pub shape: Shape,
     pub share: i64,
     pub source: &'static str,
+    /// The sources of all of the principal's roles.
+    pub roles: &'a [&'a str],
 }
 
 impl Sees<'_> {
@@ -366,7 +367,6 @@ impl Sees<'_> {
             .filter_map(|row| whole(row, 0))
             .filter(|id| !shown.contains(id));
         Visible {
-            role: self.source,
             schema: schema.to_owned(),
             table: table.to_owned(),
             columns,
@@ -427,6 +427,29 @@ impl Sees<'_> {
 
     fn client(&self, key: Option<i64>) -> bool {
         self.any("client", "id", key, |client| self.admits("client", client))
+    }
+
+    /// What the next source, which holds the clients' accounts, is known to have of a client; none where nothing of that
+    /// source is open to the principal. Accounts and entries are opened by the holdings' policy alone.
+    pub fn state_in_next(&self, client: Option<i64>) -> Option<&'static str> {
+        let next = data::next_source(self.source);
+        if self.shape != Shape::Holdings {
+            return self.roles.contains(&next).then_some("denied");
+        }
+        let held: BTreeSet<i64> = self
+            .data
+            .rows(self.source, "holder")
+            .iter()
+            .filter(|holder| holder.get(3) == Some(&Value::Text("OWNER".to_owned())) && whole(holder, 1) == client)
+            .filter_map(|holder| whole(holder, 2))
+            .collect();
+        let leads = |table: &str, column: &str| {
+            let at = place(data::columns(table), column);
+            let visible = self.data.rows(next, table).iter().filter(|row| self.admits(table, row));
+            visible.filter_map(|row| whole(row, at)).any(|key| held.contains(&key))
+        };
+        let is_present = client.is_some() && (leads("account", "id") || leads("entry", "owner"));
+        Some(if is_present { "present" } else { "no_record" })
     }
 
     /// Whether a visible client owns the account.

@@ -33,7 +33,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use parking_lot::Mutex;
 
 use super::ast::{Query, Reader};
-use super::data::{self, Data, SOURCES, Value};
+use super::data::{self, Data, Value};
 use super::exact::{Concatenation, EXACT};
 use super::outcome::Outcome;
 use super::policy::{Shape, Visible, visible};
@@ -56,14 +56,22 @@ pub enum First {
     All,
 }
 
-/// Tables by shape and share.
-type Seen = HashMap<(Shape, i64), Arc<Vec<Visible>>>;
+/// How much each source's role sees, and the sources of the principal's roles.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sight {
+    pub shape: Shape,
+    pub share: i64,
+    pub roles: Vec<&'static str>,
+}
 
-/// What is visible under a shape and share, and the contexts over it.
+/// Contexts that are kept; beyond, all are made anew.
+const CONTEXTS_MAX: usize = 256;
+
+/// What is visible to a principal, and the contexts over it.
 pub struct Reference {
     data: Arc<Data>,
-    seen: Mutex<Seen>,
-    contexts: Mutex<HashMap<(Shape, i64, Member), SessionContext>>,
+    seen: Mutex<HashMap<Sight, Arc<Vec<Visible>>>>,
+    contexts: Mutex<HashMap<(Sight, Member), SessionContext>>,
 }
 
 impl Reference {
@@ -76,28 +84,22 @@ impl Reference {
         }
     }
 
-    /// What the roles of every source see under a shape, at a share.
-    pub fn visible(&self, shape: Shape, share: i64) -> Arc<Vec<Visible>> {
+    /// What a principal sees.
+    pub fn visible(&self, sight: &Sight) -> Arc<Vec<Visible>> {
         let mut seen = self.seen.lock();
-        let tables = seen.entry((shape, share)).or_insert_with(|| {
-            let all = SOURCES
+        let tables = seen.entry(sight.clone()).or_insert_with(|| {
+            let (shape, share, roles) = (sight.shape, sight.share, &sight.roles);
+            let all = roles
                 .iter()
-                .flat_map(|source| visible(&self.data, shape, share, source));
+                .flat_map(|source| visible(&self.data, shape, share, source, roles));
             Arc::new(all.collect())
         });
         Arc::clone(tables)
     }
 
     /// Runs `query` with parameters.
-    pub async fn run(
-        &self,
-        shape: Shape,
-        share: i64,
-        member: Member,
-        query: &Query,
-        values: &[Value],
-    ) -> Result<Outcome> {
-        let context = self.context(shape, share, member).await?;
+    pub async fn run(&self, sight: &Sight, member: Member, query: &Query, values: &[Value]) -> Result<Outcome> {
+        let context = self.context(sight, member).await?;
         let sql = query.text(member.reader);
         let ran = async {
             let mut frame = context.sql(&sql).await?;
@@ -119,15 +121,15 @@ impl Reference {
         }
     }
 
-    async fn context(&self, shape: Shape, share: i64, member: Member) -> Result<SessionContext> {
-        if let Some(known) = self.contexts.lock().get(&(shape, share, member)) {
+    async fn context(&self, sight: &Sight, member: Member) -> Result<SessionContext> {
+        if let Some(known) = self.contexts.lock().get(&(sight.clone(), member)) {
             return Ok(known.clone());
         }
         let catalog = Arc::new(MemoryCatalogProvider::new());
         let context = plain_context(member);
         context.register_catalog("fuzz", Arc::clone(&catalog) as Arc<dyn CatalogProvider>);
         let mut views = Vec::new();
-        for table in self.visible(shape, share).iter() {
+        for table in self.visible(sight).iter() {
             let base = match &table.view {
                 Some(view) => {
                     views.push((table.schema.clone(), table.table.clone(), view.sql.clone()));
@@ -154,7 +156,11 @@ impl Reference {
             let schema = catalog.schema(&schema).context("a schema is lost")?;
             schema.register_table(name, Arc::new(ViewTable::new(plan, None)))?;
         }
-        self.contexts.lock().insert((shape, share, member), context.clone());
+        let mut kept = self.contexts.lock();
+        if kept.len() >= CONTEXTS_MAX {
+            kept.clear();
+        }
+        kept.insert((sight.clone(), member), context.clone());
         Ok(context)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
 
-use super::data::{self, Row, Value, place, whole};
+use super::data::{self, Row, Value, next_source, place, whole};
 use super::policy::{Admission, Rule, Sees, View, Visible, mask_of, rules, view};
 
 /// The attributes: name, the column it is computed from, its type, SQL over `entity` and `kinds`.
@@ -46,11 +46,20 @@ impl Sees<'_> {
             });
             columns.push((name.to_owned(), data_type));
         }
+        let next = next_source(self.source);
+        let mut states = vec![(self.source, format!("'present' AS {}_state", self.source))];
+        if self.state_in_next(None).is_some() {
+            states.push((next, format!("entity.next_state AS {next}_state")));
+        }
+        states.sort_unstable();
+        for (source, item) in states {
+            items.push(item);
+            columns.push((format!("{source}_state"), DataType::Utf8));
+        }
         let base = self.base(&client, &rules);
         let name = view(self.source);
         let source = self.source;
         Visible {
-            role: self.source,
             schema: "unified".to_owned(),
             table: name.clone(),
             columns,
@@ -67,7 +76,8 @@ impl Sees<'_> {
         }
     }
 
-    /// The entity's table: masked cells are NULL, and beside each column stands whether it is clear.
+    /// The entity's table: masked cells are NULL, and beside each column stands whether it is clear; last, what the next
+    /// source has of the client.
     fn base(&self, client: &Visible, rules: &[Rule]) -> Visible {
         let all = data::columns("client");
         let raw: BTreeMap<i64, &Row> = self
@@ -95,11 +105,16 @@ impl Sees<'_> {
                     true => row[place(all, name)].clone(),
                     false => Value::Null,
                 });
-                cells.chain(names.iter().map(|name| Value::Bool(clear(name)))).collect()
+                let state = self.state_in_next(whole(row, 0));
+                cells
+                    .chain(names.iter().map(|name| Value::Bool(clear(name))))
+                    .chain([state.map_or(Value::Null, |state| Value::Text(state.to_owned()))])
+                    .collect()
             });
         let typed = data::arrow_columns(self.source, "client");
         let mut columns: Vec<(String, DataType)> = names.iter().map(|name| typed[place(all, name)].clone()).collect();
         columns.extend(names.iter().map(|name| (format!("{name}_clear"), DataType::Boolean)));
+        columns.push(("next_state".to_owned(), DataType::Utf8));
         Visible {
             schema: "entity".to_owned(),
             table: view(self.source),

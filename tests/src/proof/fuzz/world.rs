@@ -18,8 +18,8 @@ use super::config::{Config, covering};
 use super::data::{Data, SOURCES};
 use super::generate::{Statement, statement};
 use super::outcome::{Class, Order, Outcome};
-use super::policy::{Visible, principal};
-use super::reference::{First, Member, Reference, scalar};
+use super::policy::principal;
+use super::reference::{First, Member, Reference, Sight, scalar};
 use super::shrink::simpler;
 use super::sources::Sources;
 
@@ -95,12 +95,7 @@ impl World {
         if other != config.source() && chance.random_range(0..2) == 0 {
             roles.push(other);
         }
-        let visible = self.reference.visible(config.shape(), config.share());
-        let tables: Vec<Visible> = visible
-            .iter()
-            .filter(|table| roles.contains(&table.role))
-            .cloned()
-            .collect();
+        let tables = self.reference.visible(&sight(&config, &roles));
         let statement = statement(chance.random(), &tables, config.source());
         Drawn {
             config,
@@ -130,11 +125,11 @@ impl World {
 
     /// The first member of the reference that comes to what was found, and the first of all.
     async fn agreeing(&self, query: &Drawn, asked: &Query, found: &Outcome) -> Result<(Option<usize>, Outcome)> {
-        let (shape, share) = (query.config.shape(), query.config.share());
+        let sight = sight(&query.config, &query.roles);
         let mut first = None;
         for (at, member) in members(&query.config).into_iter().enumerate() {
             let values = &query.statement.parameters;
-            let outcome = self.reference.run(shape, share, member, asked, values).await?;
+            let outcome = self.reference.run(&sight, member, asked, values).await?;
             if found.equals(&outcome, query.statement.order) {
                 return Ok((Some(at), outcome));
             }
@@ -186,6 +181,14 @@ impl World {
             break;
         }
         Ok(smallest)
+    }
+}
+
+fn sight(config: &Config, roles: &[&'static str]) -> Sight {
+    Sight {
+        shape: config.shape(),
+        share: config.share(),
+        roles: roles.to_vec(),
     }
 }
 
